@@ -1,0 +1,1 @@
+"""A notebook-first research workbench for recommender systems."""

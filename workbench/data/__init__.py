@@ -1,0 +1,23 @@
+"""Cards, snapshots, interactions, splits."""
+
+from workbench.data.card import Card, list_cards, load_card
+from workbench.data.dataset import Dataset, load_dataset
+from workbench.data.holdout import Holdout, tie_ranks
+from workbench.data.interactions import Interactions, UserBatch
+from workbench.data.snapshot import Snapshot, prepare
+from workbench.data.splits import Split
+
+__all__ = [
+    "Card",
+    "Dataset",
+    "Holdout",
+    "Interactions",
+    "Snapshot",
+    "Split",
+    "UserBatch",
+    "list_cards",
+    "load_card",
+    "load_dataset",
+    "prepare",
+    "tie_ranks",
+]

@@ -1,0 +1,100 @@
+"""What a model is judged on: who asks, what is known of them at that moment, what may not be shown, what they then liked."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from workbench.data.interactions import Interactions, UserBatch
+
+
+def tie_ranks(item_ids: Sequence[str], seed: int) -> Tensor:
+    """int64 (n_items,): the items' places in the order of md5(seed, item id); among equal scores the lower place is recommended first.
+
+    Codes follow ids, and ids often follow popularity: a constant scorer whose ties break by code looks as if it had learnt something.
+    """
+    hashes = [hashlib.md5(f"{seed}\x1f{item}".encode(), usedforsecurity=False).digest() for item in item_ids]
+    order = sorted(range(len(hashes)), key=lambda code: (hashes[code], item_ids[code]))
+    return torch.argsort(torch.tensor(order, dtype=torch.int64))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Holdout:
+    label: str
+    """Snapshot, split, seed and part: evaluations pair only within one label."""
+    users: Tensor
+    """int64 (n,): the people judged, those with at least one item of truth that may be shown; ascending."""
+    truth: Interactions
+    """The events to be found; each (person, item) once, none of them masked."""
+    history: Interactions
+    """What a model may know of a person at the moment of the request."""
+    seen: Interactions | None
+    """What is never recommended to a person; None where repeats are legitimate."""
+    trained: Tensor
+    """bool (n_users,): the person has a place in training; the others are strangers."""
+    ties: Tensor
+    """int64 (n_items,), see `tie_ranks`."""
+    n_people: int
+    """People with any event in the judged part."""
+    n_without_truth: int
+    """Of these, people left out because they liked nothing there that may be shown."""
+    n_masked_truth: int
+    """Liked events that cannot count, because the person had the item before."""
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        label: str,
+        truth: Interactions,
+        people: Tensor,
+        history: Interactions,
+        seen: Interactions | None,
+        trained: Tensor,
+        ties: Tensor,
+    ) -> Self:
+        """`people`: bool (n_users,), everyone with an event in the judged part, truth or not."""
+        keys = truth.users * truth.n_items + truth.items
+        masked = torch.isin(keys, seen.users * truth.n_items + seen.items) if seen else torch.zeros(len(truth), dtype=torch.bool)
+        truth = truth.select(_first_of_each(keys) & ~masked)
+        users = torch.nonzero(truth.events_per_user)[:, 0]
+        n_people = int(people.sum())
+        return cls(
+            label=label,
+            users=users,
+            truth=truth,
+            history=history,
+            seen=seen,
+            trained=trained,
+            ties=ties,
+            n_people=n_people,
+            n_without_truth=n_people - len(users),
+            n_masked_truth=int(masked.sum()),
+        )
+
+    @property
+    def n_items(self) -> int:
+        return self.truth.n_items
+
+    @property
+    def n_relevant(self) -> Tensor:
+        """int64 (n,): items to be found, for each person judged; at least 1."""
+        return self.truth.events_per_user[self.users]
+
+    @property
+    def history_lengths(self) -> Tensor:
+        """int64 (n,): events known of each person judged."""
+        return self.history.events_per_user[self.users]
+
+    def batch(self, users: Tensor) -> UserBatch:
+        return self.history.batch(users)
+
+
+def _first_of_each(keys: Tensor) -> Tensor:
+    """bool, True at the first occurrence of each key."""
+    _, inverse = torch.unique(keys, return_inverse=True)
+    first = torch.full((len(keys),), len(keys)).scatter_reduce_(0, inverse, torch.arange(len(keys)), "amin")
+    return first[inverse] == torch.arange(len(keys))

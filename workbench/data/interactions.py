@@ -1,0 +1,127 @@
+"""Events as tensors, and the people of one request batch with their histories."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """Events of a log, ordered by person, then time, ties by the split's stated rule.
+
+    All tensors have one entry for each event. Codes are row numbers in the snapshot's sorted id tables, the same in every part of a split.
+    """
+
+    n_users: int
+    n_items: int
+    users: Tensor
+    """int64 in [0, n_users), ascending."""
+    items: Tensor
+    """int64 in [0, n_items)."""
+    timestamps: Tensor
+    """int64, microseconds since 1970 UTC; ascending for each person."""
+    values: Tensor
+    """float64, as logged (a rating, say)."""
+    positive: Tensor
+    """bool: the event counts as liked; the card says when."""
+    order: Tensor
+    """int64: the event's place in the whole log under the order above, so that parts can be put together again."""
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def select(self, mask: Tensor) -> Self:
+        """The events at which `mask` (bool, one for each event) is True, or the events at these places (int64)."""
+        columns = (self.users, self.items, self.timestamps, self.values, self.positive, self.order)
+        return type(self)(self.n_users, self.n_items, *(column[mask] for column in columns))
+
+    def positives(self) -> Self:
+        return self.select(self.positive)
+
+    def plus(self, other: Self) -> Self:
+        """Both parts' events, in order."""
+        names = ("users", "items", "timestamps", "values", "positive", "order")
+        both = type(self)(self.n_users, self.n_items, *(torch.cat([getattr(self, n), getattr(other, n)]) for n in names))
+        return both.select(torch.argsort(both.order))
+
+    @cached_property
+    def offsets(self) -> Tensor:
+        """int64 (n_users + 1,): the events of person u are [offsets[u], offsets[u + 1])."""
+        return torch.cat([torch.zeros(1, dtype=torch.int64), torch.bincount(self.users, minlength=self.n_users).cumsum(0)])
+
+    @cached_property
+    def events_per_user(self) -> Tensor:
+        """int64 (n_users,)."""
+        return self.offsets.diff()
+
+    @cached_property
+    def events_per_item(self) -> Tensor:
+        """int64 (n_items,): every event counts, repeats too."""
+        return torch.bincount(self.items, minlength=self.n_items)
+
+    def csr(self) -> csr_array:
+        """float32 (n_users, n_items), 1.0 where a person has the item at least once."""
+        ones = np.ones(len(self), dtype=np.float32)
+        matrix = csr_array((ones, (self.users.numpy(), self.items.numpy())), shape=(self.n_users, self.n_items))
+        matrix.sum_duplicates()
+        matrix.data[:] = 1.0
+        return matrix
+
+    def batch(self, users: Tensor) -> "UserBatch":
+        """Requests of these people (int64 codes) whose histories are the events held here."""
+        starts, lengths = self.offsets[users], self.events_per_user[users]
+        offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
+        within = torch.arange(int(offsets[-1])) - offsets[:-1].repeat_interleave(lengths)
+        places = starts.repeat_interleave(lengths) + within
+        return UserBatch(users=users, items=self.items[places], timestamps=self.timestamps[places], offsets=offsets, n_items=self.n_items)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class UserBatch:
+    """Requests to score: who asks, and what each of them did before, oldest first.
+
+    A model that learnt a vector for each person reads `users`; one that works from behaviour reads the histories and so serves people it never
+    trained on. People unknown to the snapshot have code -1.
+    """
+
+    users: Tensor
+    """int64 (batch,)."""
+    items: Tensor
+    """int64 (events,): the histories one after another."""
+    timestamps: Tensor
+    """int64 (events,), microseconds since 1970 UTC."""
+    offsets: Tensor
+    """int64 (batch + 1,): the history of request r is items[offsets[r]:offsets[r + 1]]."""
+    n_items: int
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    @property
+    def device(self) -> torch.device:
+        return self.users.device
+
+    @property
+    def lengths(self) -> Tensor:
+        """int64 (batch,): events in each history."""
+        return self.offsets.diff()
+
+    @property
+    def rows(self) -> Tensor:
+        """int64 (events,): the request each event belongs to."""
+        return torch.arange(len(self), device=self.device).repeat_interleave(self.lengths)
+
+    def to(self, device: torch.device | str) -> Self:
+        moved = (t.to(device) for t in (self.users, self.items, self.timestamps, self.offsets))
+        return type(self)(**dict(zip(("users", "items", "timestamps", "offsets"), moved, strict=True)), n_items=self.n_items)
+
+    def history_matrix(self) -> Tensor:
+        """float32 (batch, n_items), 1.0 where the item is in the history."""
+        matrix = torch.zeros(len(self), self.n_items, device=self.device)
+        matrix[self.rows, self.items] = 1.0
+        return matrix

@@ -1,0 +1,169 @@
+"""Splits: who is trained on, who is judged, and what that leaves to learn.
+
+A split is a pure function of (snapshot, fractions, seed). Two events of one person at the same moment are ordered by
+md5(seed, user id, item id): reproducible, unrelated to file order or popularity.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from workbench.data.holdout import Holdout, tie_ranks
+from workbench.data.interactions import Interactions
+from workbench.errors import RequestError, unknown
+
+if TYPE_CHECKING:
+    from workbench.data.dataset import Dataset
+
+PARTS = ("train", "valid", "test")
+Fractions = tuple[float, float, float]
+
+# Every event, coded and in order. $seed breaks ties; $low and $high are the bounds of a positive value.
+ORDERED = """
+    WITH user_codes AS (SELECT user_id, row_number() OVER (ORDER BY user_id) - 1 AS user_code FROM users),
+         item_codes AS (SELECT item_id, row_number() OVER (ORDER BY item_id) - 1 AS item_code FROM items),
+         coded AS (
+            SELECT user_code, item_code, timestamp, value,
+                   value BETWEEN $low AND $high AS positive,
+                   md5(concat_ws(chr(31), $seed, user_id, item_id)) AS tie
+            FROM events JOIN user_codes USING (user_id) JOIN item_codes USING (item_id)),
+         ordered AS (
+            SELECT *, row_number() OVER (ORDER BY user_code, timestamp, tie, value) - 1 AS place,
+                   row_number() OVER (PARTITION BY user_code ORDER BY timestamp, tie, value) AS position,
+                   count(*) OVER (PARTITION BY user_code) AS n
+            FROM coded)
+"""
+
+# The last floor(n · f) of a person's n events are test, the floor(n · f) before them validation. Fractions are in millionths: no rounding.
+USER_TIME = """
+    SELECT *, CASE WHEN position > n - n * $test // 1000000 THEN 2
+                   WHEN position > n - n * $test // 1000000 - n * $valid // 1000000 THEN 1
+                   ELSE 0 END AS part
+    FROM ordered ORDER BY place
+"""
+
+# Two moments cut the log for everyone; events at the very moment of a cut fall behind it, so nothing in training is as late as it.
+GLOBAL_TIME = """
+    , by_time AS (SELECT timestamp, row_number() OVER (ORDER BY timestamp) AS rank, count(*) OVER () AS total FROM ordered),
+      cuts AS (SELECT min(timestamp) FILTER (WHERE rank > total - total * $test // 1000000 - total * $valid // 1000000) AS first_valid,
+                      min(timestamp) FILTER (WHERE rank > total - total * $test // 1000000) AS first_test
+               FROM by_time)
+    SELECT ordered.*, CASE WHEN timestamp >= first_test THEN 2 WHEN timestamp >= first_valid THEN 1 ELSE 0 END AS part
+    FROM ordered, cuts ORDER BY place
+"""
+
+QUERIES = {"user_time": USER_TIME, "global_time": GLOBAL_TIME}
+RULES = {
+    "user_time": "each person's events in order of time, the first {0:.0%} for training, the next {1:.0%} for validation, the last {2:.0%} for test",
+    "global_time": "one moment for everyone: the first {0:.0%} of all events are training, the next {1:.0%} validation, the last {2:.0%} test",
+}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Split:
+    """The three parts of a log and the rule that made them."""
+
+    name: str
+    fractions: Fractions
+    seed: int
+    snapshot_id: str
+    repeats: bool
+    ties: Tensor
+    """int64 (n_items,): the order among equal scores, see `tie_ranks`."""
+    train: Interactions
+    valid: Interactions
+    test: Interactions
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What decides the split, for the run record."""
+        return {"name": self.name, "fractions": list(self.fractions), "seed": self.seed}
+
+    @property
+    def rule(self) -> str:
+        return RULES[self.name].format(*self.fractions)
+
+    def holdout(self, part: str = "test") -> Holdout:
+        """Who is judged on `part` ("valid" or "test"), on what, knowing what.
+
+        Truth: a person's positives in the part. History: everything they had in the parts before it, which is also what is masked unless the
+        card calls repeats legitimate. Models are trained on `train` alone.
+        """
+        if part not in PARTS[1:]:
+            raise unknown("part to judge on", part, PARTS[1:])
+        history = self.train if part == "valid" else self.train.plus(self.valid)
+        return Holdout.build(
+            label=f"{self.snapshot_id}/{self.name}/{self.seed}/{part}",
+            truth=getattr(self, part).positives(),
+            people=getattr(self, part).events_per_user > 0,
+            history=history,
+            seen=None if self.repeats else history,
+            trained=self.train.events_per_user > 0,
+            ties=self.ties,
+        )
+
+    def future_share(self) -> float:
+        """Share of training events that happened after the earliest test event of anybody, in [0, 1]."""
+        if not len(self.test) or not len(self.train):
+            return 0.0
+        return (self.train.timestamps >= self.test.timestamps.min()).double().mean().item()
+
+
+def split(dataset: "Dataset", name: str = "default", seed: int = 0, fractions: Fractions = (0.8, 0.1, 0.1)) -> Split:
+    """Split a data set by one of the named rules; "default" is the one its card recommends.
+
+    Raises RequestError for an unknown name, and for fractions that are negative, leave no training, or do not add up to 1.
+    """
+    name = dataset.card.split.default if name == "default" else name
+    if name not in QUERIES:
+        raise unknown("split", name, [*QUERIES, "default"])
+    if min(fractions) < 0 or fractions[0] == 0 or abs(sum(fractions) - 1) > 1e-9:
+        raise RequestError(f"fractions = {fractions} should be three shares that add up to 1, the first above 0.")
+    positive = dataset.card.meaning.positive
+    with dataset.connect() as connection:
+        columns = connection.execute(
+            ORDERED + QUERIES[name],
+            {
+                "seed": seed,
+                "low": positive.min,
+                "high": positive.max,
+                "valid": _millionths(fractions[1]),
+                "test": _millionths(fractions[2]),
+            },
+        ).fetchnumpy()
+    log, part = _interactions(columns, dataset.n_users, dataset.n_items), torch.from_numpy(columns["part"])
+    train, valid, test = (log.select(part == code) for code in range(3))
+    return Split(
+        name=name,
+        fractions=fractions,
+        seed=seed,
+        snapshot_id=dataset.snapshot.id,
+        repeats=dataset.card.meaning.repeats,
+        ties=tie_ranks(list(dataset.item_ids), seed),
+        train=train,
+        valid=valid,
+        test=test,
+    )
+
+
+def _millionths(share: float) -> int:
+    return round(Fraction(share) * 1_000_000)
+
+
+def _interactions(columns: dict[str, Any], n_users: int, n_items: int) -> Interactions:
+    def column(name: str, dtype: torch.dtype) -> Tensor:
+        return torch.from_numpy(columns[name]).to(dtype)
+
+    return Interactions(
+        n_users=n_users,
+        n_items=n_items,
+        users=column("user_code", torch.int64),
+        items=column("item_code", torch.int64),
+        timestamps=column("timestamp", torch.int64),
+        values=column("value", torch.float64),
+        positive=column("positive", torch.bool),
+        order=column("place", torch.int64),
+    )

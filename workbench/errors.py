@@ -1,0 +1,24 @@
+"""The two ways a command can end badly, and the hint that turns a typo into an answer."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class RequestError(ValueError):
+    """What was asked for cannot be done as asked. Exit code 2; nothing was written."""
+
+    exit_code = 2
+
+
+class WorkError(RuntimeError):
+    """The request was right and the work failed. Exit code 1; the message says what and where."""
+
+    exit_code = 1
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> RequestError:
+    """The error for a name nobody knows: the nearest known one first, then all of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f'Did you mean "{near[0]}"?  ' if near else ""
+    return RequestError(f'there is no {kind} "{name}". {hint}({", ".join(names)})')

@@ -1,0 +1,38 @@
+"""What every model can do, whatever is inside."""
+
+from pathlib import Path
+from typing import Protocol, Self
+
+from torch import Tensor
+
+from workbench.data import Interactions, UserBatch
+
+
+class Recommender(Protocol):
+    """Fit once, score batches of requests, save without pickle.
+
+    The same protocol serves popularity, matrix factorisation (reads `batch.users`), sequence models and auto-encoders (read the histories,
+    oldest event first) and exports (a batch is a handful of tensors).
+    """
+
+    inductive: bool
+    """Serves people it never trained on, from their history."""
+    personal: bool
+    """Needs to know something of a person. False: everyone can be served, history or not."""
+
+    def fit(self, train: Interactions, valid: Interactions | None = None) -> Self:
+        """Learn from `train`; `valid` is for early stopping only. The same data and seed give the same model."""
+        ...
+
+    def score(self, batch: UserBatch) -> Tensor:
+        """float32 (batch, n_items) on the batch's device, finite, higher is better. Nothing is masked here."""
+        ...
+
+    def save(self, directory: Path) -> None:
+        """Write `model.json` and `weights.safetensors` into `directory`, which is made if need be."""
+        ...
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """The saved model. Raises WorkError when a file is damaged or of another model."""
+        ...

@@ -1,0 +1,24 @@
+"""Where the project's folders are, and which names may become part of a path."""
+
+import os
+import re
+from pathlib import Path
+
+from workbench.errors import RequestError
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+def home() -> Path:
+    """The project's root: `WORKBENCH_HOME` where it is set, else the checkout that holds this package."""
+    return Path(os.environ.get("WORKBENCH_HOME") or Path(__file__).parent.parent).resolve()
+
+
+def checked_name(kind: str, name: str) -> str:
+    """`name`, when it is safe as a file name; letters, digits, "_" and "-" are.
+
+    Raises RequestError for everything else, `../x` included, before any path is built from it.
+    """
+    if not NAME.fullmatch(name):
+        raise RequestError(f'"{name}" cannot be the name of a {kind}: use letters, digits, "_" and "-", starting with a letter or digit.')
+    return name
