@@ -1,5 +1,6 @@
 """Cards, snapshots, interactions, splits."""
 
+from workbench.data.audit import Finding, audit
 from workbench.data.card import Card, list_cards, load_card
 from workbench.data.dataset import Dataset, load_dataset
 from workbench.data.holdout import Holdout, tie_ranks
@@ -10,11 +11,13 @@ from workbench.data.splits import Split
 __all__ = [
     "Card",
     "Dataset",
+    "Finding",
     "Holdout",
     "Interactions",
     "Snapshot",
     "Split",
     "UserBatch",
+    "audit",
     "list_cards",
     "load_card",
     "load_dataset",

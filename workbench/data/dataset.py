@@ -11,8 +11,7 @@ import pandas as pd
 
 from workbench.data import splits
 from workbench.data.card import Card, load_card
-from workbench.data.snapshot import Snapshot, find, open_snapshot, prepare, quoted
-from workbench.errors import unknown
+from workbench.data.snapshot import Snapshot, find, open_snapshot, prepare
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,21 +50,6 @@ class Dataset:
 
     def split(self, name: str = "default", seed: int = 0, fractions: splits.Fractions = (0.8, 0.1, 0.1)) -> splits.Split:
         return splits.split(self, name, seed, fractions)
-
-    def user_groups(self, name: str) -> npt.NDArray[np.object_]:
-        """The group of each person, in the order of `user_ids`, under a slice the card names; "unknown" where it is missing.
-
-        Raises RequestError for a slice that is not one of people.
-        """
-        user_slices = {key: value for key, value in self.card.slices.items() if value.table == "users"}
-        if name not in user_slices:
-            raise unknown("slice of people", name, user_slices)
-        column, bins = user_slices[name].column, user_slices[name].bins
-        values = self.sql(f"SELECT {quoted(column)} AS value FROM users ORDER BY user_id")["value"]
-        if bins is not None:
-            edges = [f"{low:g} to {high - 1:g}" for low, high in zip(bins, bins[1:], strict=False)]
-            values = pd.cut(pd.to_numeric(values, errors="coerce"), list(bins), right=False, labels=edges).astype(object)
-        return values.fillna("unknown").to_numpy(dtype=object)
 
     def describe(self) -> pd.DataFrame:
         """One row for each fact a reader asks first: size, span, density, what counts as liked, repeats, ties."""

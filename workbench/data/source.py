@@ -24,7 +24,9 @@ def source_folder(source: str) -> Path:
     try:
         distribution = importlib.metadata.distribution(match["package"])
     except importlib.metadata.PackageNotFoundError:
-        raise RequestError(f"the data come from the package {match['package']}, which is not installed. Run `make report` or `make test` once.") from None
+        raise RequestError(
+            f"the data come from the package {match['package']}, which is not installed. Run `make report` or `make test` once."
+        ) from None
     if distribution.version != match["version"]:
         raise RequestError(f"the card asks for {match['package']} {match['version']}; {distribution.version} is installed.")
     return Path(str(distribution.locate_file(match["package"]))) / match["folder"]

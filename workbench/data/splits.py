@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -105,11 +106,24 @@ class Split:
             ties=self.ties,
         )
 
-    def future_share(self) -> float:
-        """Share of training events that happened after the earliest test event of anybody, in [0, 1]."""
-        if not len(self.test) or not len(self.train):
-            return 0.0
-        return (self.train.timestamps >= self.test.timestamps.min()).double().mean().item()
+    def describe(self) -> pd.DataFrame:
+        """One row for each judged part: how many people it has, whom it leaves out, who has a history."""
+        rows = []
+        for part in PARTS[1:]:
+            holdout = self.holdout(part)
+            rows.append(
+                {
+                    "part": {"valid": "validation", "test": "test"}[part],
+                    "events": len(getattr(self, part)),
+                    "people": holdout.n_people,
+                    "liked nothing there": holdout.n_without_truth,
+                    "judged": len(holdout.users),
+                    "with a history": int((holdout.history_lengths > 0).sum()),
+                    "in training": int(holdout.trained[holdout.users].sum()),
+                    "to find, each": holdout.n_relevant.double().mean().item() if len(holdout.users) else 0.0,
+                }
+            )
+        return pd.DataFrame(rows)
 
 
 def split(dataset: "Dataset", name: str = "default", seed: int = 0, fractions: Fractions = (0.8, 0.1, 0.1)) -> Split:

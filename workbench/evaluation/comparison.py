@@ -40,7 +40,7 @@ class Comparison:
         return self.p_value < ALPHA
 
     def verdict(self, effect: float) -> str:
-        """"better", "worse", "no difference" (one as large as `effect` would have been seen) or "too few to say"."""
+        """ "better", "worse", "no difference" (one as large as `effect` would have been seen) or "too few to say"."""
         if self.significant:
             return "better" if self.difference.value > 0 else "worse"
         return "no difference" if self.detectable <= effect else "too few to say"
@@ -68,7 +68,9 @@ def compare_groups(a: Evaluation, b: Evaluation, metric: str, groups: Mapping[st
 def paired_difference(a: Evaluation, b: Evaluation, metric: str) -> Tensor:
     """float64 (n,): a's value minus b's for each person."""
     if a.label != b.label or not torch.equal(a.users, b.users):
-        raise RequestError(f"{a.model} was judged on {a.label}, {b.model} on {b.label}: only evaluations on the same people can be compared.")
+        raise RequestError(
+            f"{a.model} was judged on {a.label}, {b.model} on {b.label}: only evaluations on the same people can be compared."
+        )
     return a.per_user[metric] - b.per_user[metric]
 
 

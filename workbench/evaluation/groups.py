@@ -1,8 +1,5 @@
 """Groups of the people judged, for slices."""
 
-import numpy as np
-import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from workbench.data import Holdout
@@ -21,9 +18,3 @@ def by_activity(holdout: Holdout) -> dict[str, Tensor]:
         if members.any():
             groups[name] = members
     return groups
-
-
-def by_label(holdout: Holdout, labels: npt.NDArray[np.object_]) -> dict[str, Tensor]:
-    """bool (n,) for each label; `labels` has one for each person of the data set, by code."""
-    own = labels[holdout.users.numpy()]
-    return {str(label): torch.from_numpy(own == label) for label in sorted(set(own))}

@@ -33,6 +33,8 @@ class Evaluation:
     """One model on one holdout: per-person values first, everything else follows from them."""
 
     model: str
+    title: str
+    """The model's name as a reader knows it."""
     label: str
     """The holdout's label."""
     users: Tensor
@@ -85,7 +87,9 @@ def evaluate(
         raise RequestError(f"{holdout.label}: nobody is left to judge; choose another split.")
     left_out = ~servable(model, holdout)
     if left_out.any() and fallback is None:
-        raise RequestError(f"{name} cannot serve {int(left_out.sum())} of {len(left_out)} people (no history or not in training): name a fallback.")
+        raise RequestError(
+            f"{name} cannot serve {int(left_out.sum())} of {len(left_out)} people (no history or not in training): name a fallback."
+        )
     start = time.perf_counter()
     depth = max(ks)
     top = torch.full((len(left_out), depth), NOTHING)
@@ -99,9 +103,10 @@ def evaluate(
     seconds = time.perf_counter() - start
     return Evaluation(
         model=name,
+        title=getattr(model, "title", name),
         label=holdout.label,
         users=holdout.users,
-        per_user={f"{metric}@{k}": METRICS[metric](hits, holdout.n_relevant, k) for metric in METRICS for k in ks},
+        per_user={f"{metric}@{k}": METRICS[metric].function(hits, holdout.n_relevant, k) for metric in METRICS for k in ks},
         top=top,
         n_items=holdout.n_items,
         served_by_fallback=left_out,
@@ -115,6 +120,12 @@ def check_cutoff(k: int, n_items: int) -> None:
     """Raises RequestError unless 1 <= k <= n_items."""
     if not 1 <= k <= n_items:
         raise RequestError(f"k = {k} should be between 1 and {n_items}, the size of the catalogue.")
+
+
+def cutoffs(k: int, n_items: int) -> tuple[int, ...]:
+    """The headline's cut-off and the usual ones beside it, ascending, none beyond the catalogue."""
+    check_cutoff(k, n_items)
+    return tuple(sorted({k, *(usual for usual in (5, 10, 20, 100) if usual <= n_items)}))
 
 
 def servable(model: Scorer, holdout: Holdout) -> Tensor:

@@ -1,5 +1,6 @@
 """Bootstrap intervals for means over people."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,14 +26,20 @@ class Interval:
 
 
 def bootstrap_mean(values: Tensor, *, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:
-    """Percentile bootstrap interval of the mean of `values`, float64 (n,), n >= 1 (Efron and Tibshirani 1993, ch. 13).
+    """Interval of the mean of one metric, float64 (n,); see `bootstrap_means`."""
+    return bootstrap_means({"": values}, level=level, resamples=resamples, seed=seed)[""]
+
+
+def bootstrap_means(columns: Mapping[str, Tensor], *, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> dict[str, Interval]:
+    """Percentile bootstrap interval of the mean of each column, float64 (n,) over the same n >= 1 people (Efron and Tibshirani 1993, ch. 13).
 
     People are what is resampled: the interval speaks of other people like these, not of retraining the model. With n = 1 it has no width.
     """
-    column = values.double().numpy()
-    means = resampled_means(column[:, None], resamples, np.random.default_rng(seed))[:, 0]
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(column.mean()), float(low), float(high), len(column), level)
+    values = np.stack([column.double().numpy() for column in columns.values()], axis=1)
+    means = resampled_means(values, resamples, np.random.default_rng(seed))
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    point = values.mean(axis=0)
+    return {name: Interval(float(point[i]), float(low[i]), float(high[i]), len(values), level) for i, name in enumerate(columns)}
 
 
 def resampled_means(values: npt.NDArray[np.float64], resamples: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:

@@ -4,7 +4,10 @@ All take `hits`, bool (n_users, depth): True where the item at that rank, best f
 `n_relevant`, int (n_users,), at least 1; and the cut-off `k`, 1 <= k <= depth. All return float64 (n_users,) in [0, 1]; higher is better.
 """
 
+import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -46,17 +49,29 @@ def ndcg(hits: Tensor, n_relevant: Tensor, k: int) -> Tensor:
     return hits[:, :k].double() @ discount / ideal
 
 
-METRICS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
-    "recall": recall,
-    "ndcg": ndcg,
-    "mrr": mrr,
-    "hit_rate": hit_rate,
-    "precision": precision,
+@dataclass(frozen=True)
+class Metric:
+    label: str
+    function: Callable[[Tensor, Tensor, int], Tensor]
+    direction: Literal["higher", "lower"] = "higher"
+    """Which way is better."""
+
+    @property
+    def definition(self) -> str:
+        """One sentence, for the run record."""
+        return (inspect.getdoc(self.function) or "").split("\n")[0]
+
+
+METRICS = {
+    "recall": Metric("Recall", recall),
+    "ndcg": Metric("NDCG", ndcg),
+    "mrr": Metric("MRR", mrr),
+    "hit_rate": Metric("Hit rate", hit_rate),
+    "precision": Metric("Precision", precision),
 }
-LABELS = {"recall": "Recall", "ndcg": "NDCG", "mrr": "MRR", "hit_rate": "Hit rate", "precision": "Precision", "coverage": "Coverage"}
 
 
 def label(metric: str) -> str:
     """The name a reader expects: "NDCG@10" for "ndcg@10"."""
     name, k = metric.split("@")
-    return f"{LABELS[name]}@{k}"
+    return f"{METRICS[name].label}@{k}"

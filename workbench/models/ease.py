@@ -21,6 +21,7 @@ class EaseConfig:
 class Ease:
     """Scores every item for anyone who has a history; learns nothing about single people."""
 
+    title = "EASE"
     inductive = True
     personal = True
     grid = {"l2": (50.0, 100.0, 250.0, 500.0, 1000.0)}

@@ -27,6 +27,7 @@ class ItemKnnConfig:
 class ItemKnn:
     """Cosine between the sets of people who have two items; each item keeps its `k` nearest."""
 
+    title = "Item-kNN"
     inductive = True
     personal = True
     grid = {"k": (20, 50, 100, 200), "shrink": (0.0, 10.0, 50.0)}

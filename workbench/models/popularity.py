@@ -18,6 +18,7 @@ class PopularityConfig:
 class Popularity:
     """An item's score is its number of training events: each event counts once, repeats too."""
 
+    title = "Popularity"
     inductive = True
     personal = False
 

@@ -20,6 +20,7 @@ class RandomConfig:
 class Random:
     """A hash of (seed, person, item): the same for a person whoever else is in the batch."""
 
+    title = "Random"
     inductive = True
     personal = False
 

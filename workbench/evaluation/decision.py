@@ -1,0 +1,93 @@
+"""From numbers to a sentence: which model, by how much, for whom. Chosen on validation, judged on test."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from workbench.errors import RequestError
+from workbench.evaluation.comparison import Comparison, compare, compare_groups
+from workbench.evaluation.harness import Evaluation
+from workbench.evaluation.metrics import label
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Decision:
+    metric: str
+    effect: float
+    """The smallest difference anyone would act on."""
+    chosen: Evaluation
+    """The best on validation, on test."""
+    rival: Evaluation | None
+    """The second best on validation, on test; None when only one model was tried."""
+    overall: Comparison | None
+    """The chosen minus the rival, on test."""
+    groups: list[Comparison]
+
+    def headline(self, digits: int = 3) -> str:
+        """The answer in one or two sentences."""
+        if self.overall is None or self.rival is None:
+            return f"{self.chosen.title} was the only model tried: {label(self.metric)} {self.chosen.mean(self.metric):.{digits}f}, with nothing to compare."
+        return f"{self._overall_sentence(self.overall, self.rival.title, digits)} {self._groups_sentence(self.overall)}".strip()
+
+    def _overall_sentence(self, overall: Comparison, rival: str, digits: int) -> str:
+        chosen, name, gap = self.chosen.title, label(self.metric), overall.difference
+        interval = f"95 % interval {gap.low:+.{digits}f} to {gap.high:+.{digits}f}"
+        match overall.verdict(self.effect):
+            case "better" if gap.value >= self.effect:
+                return f"{chosen} finds more of what people like next than {rival}: {name} up {gap.value:.{digits}f} ({interval})."
+            case "better":
+                return f"{chosen} is ahead of {rival} by less than the {self.effect:g} anyone would act on: {name} up {gap.value:.{digits}f} ({interval})."
+            case "worse":
+                return f"{chosen}, the best on validation, lost to {rival} on test: {name} down {-gap.value:.{digits}f} ({interval}). Choose neither on this evidence."
+            case "no difference":
+                return f"{chosen} and {rival} do equally well: {name} differs by {gap.value:+.{digits}f} ({interval}), and {self.effect:g} would have been seen."
+            case _:
+                return (
+                    f"We cannot tell {chosen} from {rival}: {name} differs by {gap.value:+.{digits}f} ({interval}), "
+                    f"and {gap.n:,} people do not show a difference below {overall.detectable:.{digits}f}."
+                )
+
+    def _groups_sentence(self, overall: Comparison) -> str:
+        if not overall.significant or not self.groups:
+            return ""
+        opposite = [c.group for c in self.groups if c.significant and (c.difference.value > 0) != (overall.difference.value > 0)]
+        if opposite:
+            return f"It is the other way round for people with {_listed(opposite)}."
+        unclear = [c.group for c in self.groups if not c.significant]
+        if not unclear:
+            return "The difference shows in every group of activity."
+        if len(unclear) == len(self.groups):
+            return "No single group of activity is large enough to show it."
+        return f"For people with {_listed(unclear)} we cannot tell."
+
+
+def decide(
+    validation: Mapping[str, Evaluation],
+    test: Mapping[str, Evaluation],
+    metric: str,
+    groups: Mapping[str, Tensor],
+    *,
+    effect: float,
+    seed: int = 0,
+) -> Decision:
+    """Rank the models on validation, compare the first two on test.
+
+    groups: bool (n,) over the people judged on test, by name. Raises RequestError when the two do not hold the same models or hold none.
+    """
+    if not validation or set(validation) != set(test):
+        raise RequestError(f"validation has {sorted(validation)}, test has {sorted(test)}: a choice needs the same models in both.")
+    ranked = sorted(validation, key=lambda name: -validation[name].mean(metric))
+    chosen, rival = test[ranked[0]], test[ranked[1]] if len(ranked) > 1 else None
+    return Decision(
+        metric=metric,
+        effect=effect,
+        chosen=chosen,
+        rival=rival,
+        overall=compare(chosen, rival, metric, seed=seed) if rival else None,
+        groups=compare_groups(chosen, rival, metric, groups, seed=seed) if rival else [],
+    )
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"

@@ -1,0 +1,121 @@
+"""Notebook parameters: their names, types and ranges, checked before a kernel starts.
+
+A parameter is a line of the notebook's `parameters` cell: `k: int = 10  # cut-off of the headline`.
+"""
+
+import ast
+import math
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from workbench.data import load_card, load_dataset
+from workbench.data.splits import QUERIES
+from workbench.errors import RequestError, WorkError, unknown
+from workbench.evaluation import check_cutoff
+from workbench.models import parse_names
+from workbench.paths import home
+
+KINDS = {"int": int, "float": float, "bool": bool, "str": str}
+PROFILES = ("quick", "full")
+Value = int | float | bool | str
+
+
+@dataclass(frozen=True)
+class Parameter:
+    name: str
+    kind: str
+    default: Value
+    help: str
+
+
+def declared(inspected: Mapping[str, Mapping[str, str]], notebook: str) -> dict[str, Parameter]:
+    """Parameters out of papermill's inspection. Raises WorkError for one that has no type or whose default is not a literal of it."""
+    parameters = {}
+    for name, found in inspected.items():
+        kind = found["inferred_type_name"]
+        try:
+            default = ast.literal_eval(found["default"])
+        except (ValueError, SyntaxError):
+            default = None
+        if kind not in KINDS or type(default) is not KINDS[kind]:
+            raise WorkError(f"{notebook}, parameter {name}: write it as `name: type = literal`, the type one of {', '.join(KINDS)}.")
+        parameters[name] = Parameter(name, kind, default, found["help"])
+    return parameters
+
+
+def resolve(notebook: str, known: Mapping[str, Parameter], given: Mapping[str, Any]) -> dict[str, Value]:
+    """All parameters with their values: the defaults, overridden by `given` (values, or text as typed on a command line).
+
+    Raises RequestError for an unknown name, with the nearest one, and for a value of the wrong type.
+    """
+    for name in given:
+        if name not in known:
+            raise RequestError(str(unknown(f"parameter of {notebook}", name, known)))
+    return {name: _converted(parameter, given[name]) if name in given else parameter.default for name, parameter in known.items()}
+
+
+def _converted(parameter: Parameter, value: Any) -> Value:
+    kind = KINDS[parameter.kind]
+    if type(value) is kind:
+        return value  # type: ignore[no-any-return]
+    if kind is float and type(value) is int:
+        return float(value)
+    text = value.strip() if isinstance(value, str) else None
+    if text is not None:
+        if kind is int and re.fullmatch(r"[+-]?\d{1,18}", text):
+            return int(text)
+        if kind is bool and text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        if kind is float and _is_finite_number(text):
+            return float(text)
+    wanted = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}[parameter.kind]
+    raise RequestError(f"{parameter.name} = {value!r} should be {wanted}.")
+
+
+def _is_finite_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def check_ranges(values: Mapping[str, Value]) -> None:
+    """Raises RequestError for a value no notebook can work with. Each name means the same in every notebook; cheap checks come first."""
+    for name, value in values.items():
+        match name, value:
+            case "dataset", str():
+                load_card(value)
+            case "models", str():
+                parse_names(value)
+            case "split", str() if value not in {*QUERIES, "default"}:
+                raise unknown("split", value, {*QUERIES, "default"})
+            case "seed", int() if not 0 <= value < 2**32:
+                raise RequestError(f"seed = {value} should be between 0 and {2**32 - 1}.")
+            case "k", int() if value < 1:
+                raise RequestError(f"k = {value} should be at least 1.")
+    if "k" in values and "dataset" in values:
+        check_cutoff(int(values["k"]), load_dataset(str(values["dataset"])).n_items)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One notebook's place in the suite."""
+
+    needs: tuple[str, ...]
+    full: dict[str, Value]
+
+
+def load_plans() -> dict[str, Plan]:
+    """notebooks/profiles.toml, in an order in which each notebook comes after those it needs. Raises WorkError when there is none."""
+    raw = tomllib.loads((home() / "notebooks" / "profiles.toml").read_text(encoding="utf-8"))
+    plans = {name: Plan(tuple(entry.get("needs", ())), dict(entry.get("full", {}))) for name, entry in raw.items()}
+    ordered: dict[str, Plan] = {}
+    while len(ordered) < len(plans):
+        ready = [name for name, plan in plans.items() if name not in ordered and set(plan.needs) <= set(ordered)]
+        if not ready:
+            raise WorkError(f"notebooks/profiles.toml: {', '.join(sorted(set(plans) - set(ordered)))} need one another, or a notebook that is not there.")
+        ordered |= {name: plans[name] for name in ready}
+    return ordered

@@ -1,0 +1,113 @@
+"""What the data audit says: the splits beside each other, and which of them can answer what. Every sentence is computed."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from workbench.data import Dataset, Split, audit
+from workbench.reporting.display import Figure, Table
+from workbench.reporting.figures import long_tail, timeline
+from workbench.reporting.verdict import Guardrail, Headline, Verdict
+
+DAY = 86_400_000_000
+"""Microseconds."""
+
+
+def contents_table(data: Dataset) -> Table:
+    return Table(data.describe(), f"{data.card.title}, snapshot {data.snapshot.id}.")
+
+
+def splits_table(splits: Mapping[str, Split]) -> Table:
+    frames = [parts.describe().assign(split=name) for name, parts in splits.items()]
+    frame = pd.concat(frames)[["split", *frames[0].columns]]
+    return Table(
+        frame, "Whom each split leaves to judge. People who liked nothing in a part are left out of its means, and counted.", digits=1
+    )
+
+
+def leaks_table(splits: Mapping[str, Split]) -> Table:
+    rows = [
+        {
+            "split": name,
+            "found": finding.what,
+            "events": finding.events,
+            "share": f"{finding.share:.1%}",
+            "promised none": "yes" if finding.promised else "no",
+        }
+        for name, parts in splits.items()
+        for finding in audit(parts)
+    ]
+    return Table(pd.DataFrame(rows), "Counted again from the parts, apart from the query that made them.")
+
+
+def tail_figure(data: Dataset) -> Figure:
+    counts = data.sql("SELECT count(event.item_id) AS n FROM items LEFT JOIN events event USING (item_id) GROUP BY item_id")["n"]
+    return long_tail(counts.to_numpy(dtype=np.int64))
+
+
+def timeline_figure(data: Dataset, by_moment: Split) -> Figure:
+    weeks = data.sql(
+        f"""
+        WITH first AS (SELECT min(timestamp) AS start FROM events)
+        SELECT (timestamp - start) // (7 * {DAY}) * 7.0 AS day, count(*) AS n FROM events, first GROUP BY ALL ORDER BY day"""
+    )
+    start = int(data.sql("SELECT min(timestamp) AS start FROM events")["start"][0])
+    cuts = [
+        (name, (int(part.timestamps.min()) - start) / DAY)
+        for name, part in (("validation", by_moment.valid), ("test", by_moment.test))
+        if len(part)
+    ]
+    return timeline(weeks["day"].to_numpy(), weeks["n"].to_numpy(dtype=np.int64), cuts)
+
+
+def audit_verdict(data: Dataset, splits: Mapping[str, Split]) -> Verdict:
+    """Which split leaves most people who can be judged with a history, and what each of the others is good for."""
+    judged = {name: _judged(parts) for name, parts in splits.items()}
+    best = max(judged, key=lambda name: judged[name][1])
+    default = data.card.split.default
+    told = "; ".join(f"{name} {n:,}, {known:,} of them with a history" for name, (n, known) in judged.items())
+    match = "as the card recommends" if best == default else f"although the card recommends {default}"
+    n, known = judged[best]
+    return Verdict(
+        headline=f"Judge models on {data.card.title} by {best}, {match}: people left to judge are {told}.",
+        numbers=[
+            Headline("Judged with a history", f"{known:,}", f"of {n:,} judged by {best}"),
+            Headline(
+                "Events", f"{data.snapshot.manifest['tables']['events']['rows']:,}", f"{data.n_users:,} people · {data.n_items:,} items"
+            ),
+        ],
+        guardrails=[_promise(name, parts) for name, parts in splits.items()],
+        limits=[
+            f"{name}: {finding.events:,} of {finding.of:,} ({finding.share:.0%}) are {finding.what}. The split does not prevent that."
+            for name, parts in splits.items()
+            for finding in audit(parts)
+            if finding.events and not finding.promised
+        ],
+    )
+
+
+def audit_metrics(splits: Mapping[str, Split]) -> list[dict[str, object]]:
+    """People left to judge, for the run record."""
+    rows: list[dict[str, object]] = []
+    for name, parts in splits.items():
+        n, known = _judged(parts)
+        for kind, value, meaning in (
+            ("judged", n, "People with at least one liked item in test that may be shown."),
+            ("judged_with_history", known, "Of the people judged, those with an event before the test part."),
+        ):
+            described = {"direction": "higher", "definition": meaning, "ci_low": None, "ci_high": None}
+            rows.append({"model": None, "name": kind, "k": None, "slice": name, "value": value, "n": value, **described})
+    return rows
+
+
+def _judged(parts: Split) -> tuple[int, int]:
+    holdout = parts.holdout("test")
+    return len(holdout.users), int((holdout.history_lengths > 0).sum())
+
+
+def _promise(name: str, parts: Split) -> Guardrail:
+    broken = [finding for finding in audit(parts) if not finding.ok]
+    if broken:
+        return Guardrail("fail", f"{name}: {broken[0].events:,} {broken[0].what}")
+    return Guardrail("pass", f"{name} keeps its promises")

@@ -1,0 +1,53 @@
+"""Tables and figures that read the same in JupyterLab and in the report: captioned, escaped, with alt text."""
+
+import base64
+import html
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure as MplFigure
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A frame as an HTML table. Cells are text or numbers; whatever is in them is shown, never interpreted."""
+
+    frame: pd.DataFrame
+    caption: str
+    digits: int = 3
+
+    def _repr_html_(self) -> str:
+        head = "".join(f'<th scope="col">{html.escape(str(column))}</th>' for column in self.frame.columns)
+        rows = ("".join(f"<td>{html.escape(self._text(value))}</td>" for value in row) for row in self.frame.itertuples(index=False))
+        body = "".join(f"<tr>{row}</tr>" for row in rows)
+        return f"<table><caption>{html.escape(self.caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+    def __repr__(self) -> str:
+        return f"{self.caption}\n{self.frame.map(self._text).to_string(index=False)}"
+
+    def _text(self, value: object) -> str:
+        if isinstance(value, float):
+            return "" if pd.isna(value) else f"{value:.{self.digits}f}"
+        return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+@dataclass(frozen=True, eq=False)
+class Figure:
+    """A matplotlib figure with what a reader who cannot see it needs. `name` becomes the file `figures/<name>.png` of the run."""
+
+    figure: MplFigure
+    name: str
+    alt: str
+    caption: str
+
+    def _repr_mimebundle_(self, **_: object) -> tuple[dict[str, Any], dict[str, Any]]:
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format="png", dpi=160, bbox_inches="tight")
+        png = base64.b64encode(buffer.getvalue()).decode()
+        described = {"alt": self.alt, "caption": self.caption, "name": self.name}
+        return {"image/png": png, "text/plain": self.alt}, {"image/png": described}
+
+    def __repr__(self) -> str:
+        return self.alt

@@ -1,0 +1,94 @@
+"""The plots of the reports. No pyplot: nothing global, nothing shown twice."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as MplFigure
+
+from workbench.evaluation import Comparison, Interval, label
+from workbench.reporting.display import Figure
+
+INK, SOFT, MARK = "#1b1f24", "#57606a", "#0b57d0"
+
+
+def _canvas(width: float, height: float) -> tuple[MplFigure, Axes]:
+    figure = MplFigure(figsize=(width, height))
+    axes = figure.subplots()
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(colors=SOFT, length=0)
+    return figure, axes
+
+
+def forest(comparisons: Sequence[Comparison], titles: tuple[str, str], effect: float) -> Figure:
+    """Differences by group, with intervals. A hollow mark: too few people to see a difference that matters, and none seen."""
+    figure, axes = _canvas(7.5, 0.6 + 0.42 * len(comparisons))
+    for row, c in enumerate(comparisons):
+        unclear = c.verdict(effect) == "too few to say"
+        colour = SOFT if unclear else MARK
+        axes.plot([c.difference.low, c.difference.high], [row, row], color=colour, linewidth=1.8)
+        axes.plot(c.difference.value, row, "o", markersize=7, color=colour, markerfacecolor="white" if unclear else colour)
+    axes.axvline(0, color=SOFT, linewidth=0.8)
+    axes.set_yticks(range(len(comparisons)), [f"{c.group}   n {c.difference.n:,}" for c in comparisons], color=INK)
+    axes.set_ylim(len(comparisons) - 0.5, -0.5)
+    name = label(comparisons[0].metric)
+    axes.set_xlabel(f"{name}: {titles[0]} minus {titles[1]}", color=SOFT)
+    told = "; ".join(f"{c.group}: {c.difference.text(sign=True)}, {c.difference.n} people, {c.verdict(effect)}" for c in comparisons)
+    return Figure(
+        figure,
+        "by_activity",
+        f"Difference in {name}, {titles[0]} minus {titles[1]}, by activity. {told}.",
+        f"Difference in {name} by activity; the intervals cover 95 % together (Bonferroni), p-values are Holm-adjusted. "
+        f"Hollow: no difference seen, and one of {effect:g} could not have been.",
+    )
+
+
+def field(rows: Sequence[tuple[str, Interval]], metric: str) -> Figure:
+    """One line for each model, best first."""
+    figure, axes = _canvas(7.5, 0.6 + 0.42 * len(rows))
+    for row, (_, interval) in enumerate(rows):
+        axes.plot([interval.low, interval.high], [row, row], color=MARK, linewidth=1.8)
+        axes.plot(interval.value, row, "o", markersize=7, color=MARK)
+    axes.set_yticks(range(len(rows)), [title for title, _ in rows], color=INK)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlim(left=0)
+    axes.set_xlabel(label(metric), color=SOFT)
+    told = "; ".join(f"{title}: {interval.text()}" for title, interval in rows)
+    return Figure(
+        figure,
+        "field",
+        f"{label(metric)} by model on the test part. {told}.",
+        f"{label(metric)} on test with 95 % bootstrap intervals over people. Overlap of two intervals says little: the comparisons are paired.",
+    )
+
+
+def long_tail(events_per_item: npt.NDArray[np.int64]) -> Figure:
+    """Lorenz-like curve: share of events held by the most popular share of items."""
+    counts = np.sort(events_per_item)[::-1]
+    held = np.concatenate([[0.0], counts.cumsum() / counts.sum()])
+    share = np.linspace(0, 1, len(held))
+    figure, axes = _canvas(7.5, 2.8)
+    axes.plot(share, held, color=MARK, linewidth=1.8)
+    axes.plot([0, 1], [0, 1], color=SOFT, linewidth=0.8, linestyle=":")
+    axes.set_xlabel("share of the catalogue, most popular first", color=SOFT)
+    axes.set_ylabel("share of events", color=SOFT)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.02)
+    tenth, half = (float(np.interp(x, share, held)) for x in (0.1, 0.5))
+    alt = f"The most popular tenth of the items holds {tenth:.0%} of the events, the most popular half {half:.0%}."
+    return Figure(figure, "long_tail", alt, f"{alt} The dotted line is a catalogue without favourites.")
+
+
+def timeline(days: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], cuts: Sequence[tuple[str, float]]) -> Figure:
+    """Events a week; `days` are days since the first event, `cuts` are named moments on the same scale."""
+    figure, axes = _canvas(7.5, 2.4)
+    axes.bar(days, counts, width=6.2, align="edge", color=MARK)
+    for name, day in cuts:
+        axes.axvline(day, color=INK, linewidth=1)
+        axes.annotate(name, (day, counts.max()), xytext=(4, 0), textcoords="offset points", color=INK, va="top")
+    axes.set_xlabel("days since the first event", color=SOFT)
+    axes.set_ylabel("events a week", color=SOFT)
+    told = "; ".join(f"{name} on day {day:.0f}" for name, day in cuts)
+    alt = f"Events a week over {days.max() + 7:.0f} days, between {counts.min():,} and {counts.max():,}; {told}."
+    return Figure(figure, "timeline", alt, "Events a week, and where one moment for everyone would cut the log.")

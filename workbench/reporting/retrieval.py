@@ -1,0 +1,171 @@
+"""What the retrieval notebook says: its table, its verdict, its limits. Every sentence is computed."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from workbench.data import Finding, Split, audit
+from workbench.evaluation import Decision, Evaluation, bootstrap_means, compare, label, letters
+from workbench.reporting.display import Table
+from workbench.reporting.figures import Figure, field, forest
+from workbench.reporting.verdict import Guardrail, Headline, Verdict
+from workbench.training import Choice
+
+
+def trials_table(choices: Mapping[str, Choice], metric: str, most: int = 3) -> Table:
+    """The best settings of each model on validation, the models in the order that validation gives them."""
+    ordered = sorted(choices.values(), key=lambda choice: -choice.validation.mean(metric))
+    rows = [
+        {"model": trial["model"], "settings": _settings(trial["settings"]), f"{label(metric)} on validation": trial["value"]}
+        for choice in ordered
+        for trial in choice.trials[:most]
+    ]
+    tried = sum(len(choice.trials) for choice in ordered)
+    n = len(ordered[0].validation.users)
+    caption = f"Validation part, {n:,} people. {tried} settings were tried; the best {most} of each model are shown, the first of each went on to test."
+    return Table(pd.DataFrame(rows), caption)
+
+
+def _settings(settings: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {value:g}" if isinstance(value, int | float) else f"{name} {value}" for name, value in settings.items()) or "defaults"
+
+
+def by_group(decision: Decision) -> Figure | str:
+    """The forest plot of the chosen model against its rival; a sentence where there is nothing to compare."""
+    if decision.rival is None or not decision.groups:
+        return "Not applicable, because only one model was tried."
+    return forest(decision.groups, (decision.chosen.title, decision.rival.title), decision.effect)
+
+
+def field_table(results: Mapping[str, Evaluation], metric: str, ks: tuple[int, ...], seconds: Mapping[str, float]) -> Table:
+    """All models, best on test first. `seconds`: training time of each."""
+    shared = letters(results, metric)
+    wide, cut = max(ks), int(metric.split("@")[1])
+    rows = []
+    for name in sorted(results, key=lambda name: -results[name].mean(metric)):
+        result = results[name]
+        interval = bootstrap_means({metric: result.per_user[metric]})[metric]
+        rows.append(
+            {
+                "model": result.title,
+                label(metric): interval.value,
+                "95 % interval": f"{interval.low:.3f} to {interval.high:.3f}",
+                "alike": shared[name],
+                f"Recall@{wide}": result.mean(f"recall@{wide}"),
+                f"MRR@{cut}": result.mean(f"mrr@{cut}"),
+                f"coverage@{cut}": f"{result.coverage(cut):.0%}",
+                "train": f"{seconds[name]:.1f} s",
+            }
+        )
+    n = len(next(iter(results.values())).users)
+    caption = f"Test part, {n:,} people. Models that share a letter cannot be told apart (paired sign-flip permutation, Holm-adjusted over all pairs)."
+    return Table(pd.DataFrame(rows), caption)
+
+
+def field_figure(results: Mapping[str, Evaluation], metric: str) -> Figure:
+    order = sorted(results, key=lambda name: -results[name].mean(metric))
+    return field([(results[name].title, bootstrap_means({metric: results[name].per_user[metric]})[metric]) for name in order], metric)
+
+
+def retrieval_verdict(decision: Decision, parts: Split, results: Mapping[str, Evaluation], ks: tuple[int, ...]) -> Verdict:
+    return Verdict(
+        headline=decision.headline(),
+        numbers=_numbers(decision, ks),
+        guardrails=[*_audit_guardrails(audit(parts)), *_quality_guardrails(decision, results)],
+        limits=_limits(decision, parts, len(results)),
+    )
+
+
+def _numbers(decision: Decision, ks: tuple[int, ...]) -> list[Headline]:
+    chosen, rival = decision.chosen, decision.rival
+    cut, wide = int(decision.metric.split("@")[1]), max(ks)
+    numbers = []
+    for metric in (decision.metric, f"recall@{wide}"):
+        interval = bootstrap_means({metric: chosen.per_user[metric]})[metric]
+        note = f"{interval.low:.3f} to {interval.high:.3f} · n {interval.n:,}"
+        if rival:
+            gap = compare(chosen, rival, metric)
+            trend = {"better": "up", "worse": "down"}.get(gap.verdict(decision.effect), "flat")
+            change = f"{_arrow(gap.difference.value)} {abs(gap.difference.value):.3f} on {rival.title}{'' if gap.significant else ', may be chance'}"
+            numbers.append(Headline(label(metric), f"{interval.value:.3f}", note, change, trend))  # type: ignore[arg-type]
+        else:
+            numbers.append(Headline(label(metric), f"{interval.value:.3f}", note))
+    points = round(100 * (chosen.coverage(cut) - rival.coverage(cut))) if rival else 0
+    numbers.append(
+        Headline(
+            f"Catalogue coverage@{cut}",
+            f"{chosen.coverage(cut):.0%}",
+            f"{chosen.covered(cut):,} of {chosen.n_items:,} items",
+            f"{_arrow(points)} {abs(points)} points on {rival.title}" if rival else "",
+            "up" if points > 0 else "down" if points < 0 else "flat",
+        )
+    )
+    own = int((~chosen.served_by_fallback).sum())
+    numbers.append(
+        Headline(
+            "Served by the model",
+            f"{own / len(chosen.users):.0%}",
+            f"{own:,} of {len(chosen.users):,} people; the others get {chosen.fallback}",
+        )
+    )
+    return numbers
+
+
+def _arrow(value: float) -> str:
+    return "▲" if value > 0 else "▼" if value < 0 else "="
+
+
+def _audit_guardrails(findings: list[Finding]) -> list[Guardrail]:
+    broken = [finding for finding in findings if not finding.ok]
+    if broken:
+        return [Guardrail("fail", f"{finding.events:,} {finding.what}") for finding in broken]
+    return [Guardrail("pass", "the split keeps its promises")]
+
+
+def _quality_guardrails(decision: Decision, results: Mapping[str, Evaluation]) -> list[Guardrail]:
+    guardrails, chosen, cut = [], decision.chosen, int(decision.metric.split("@")[1])
+    if "popularity" in results and chosen.model != "popularity":
+        against = compare(chosen, results["popularity"], decision.metric)
+        state = {"better": "pass", "worse": "fail", "no difference": "fail"}.get(against.verdict(decision.effect), "unknown")
+        text = {"pass": "beats popularity", "fail": "does not beat popularity", "unknown": "against popularity: too few people to say"}[
+            state
+        ]
+        guardrails.append(Guardrail(state, text))  # type: ignore[arg-type]
+    if decision.rival:
+        wider = chosen.covered(cut) >= decision.rival.covered(cut)
+        guardrails.append(
+            Guardrail("pass" if wider else "fail", f"covers {'no fewer' if wider else 'fewer'} items than {decision.rival.title}")
+        )
+    worse = [c.group for c in decision.groups if c.significant and c.difference.value < 0]
+    unclear = [c.group for c in decision.groups if c.verdict(decision.effect) == "too few to say"]
+    if worse:
+        guardrails.append(Guardrail("fail", f"worse for people with {', '.join(worse)}"))
+    elif unclear:
+        guardrails.append(Guardrail("unknown", f"{len(unclear)} of {len(decision.groups)} activity groups: too few people to say"))
+    elif decision.groups:
+        guardrails.append(Guardrail("pass", "no activity group is worse off"))
+    return guardrails
+
+
+def _limits(decision: Decision, parts: Split, n_models: int) -> list[str]:
+    holdout, findings = parts.holdout("test"), audit(parts)
+    cold = int((holdout.history_lengths == 0).sum())
+    limits = [
+        "Offline gains on logged behaviour often shrink online: people could only like what they were shown or found by themselves.",
+        f"{n_models} {'models were' if n_models > 1 else 'model was'} judged on test; the choice between them was made on validation. "
+        "Models were trained on the training part alone, with one seed; intervals speak of other people, not of other trainings.",
+    ]
+    if holdout.n_without_truth:
+        limits.append(
+            f"{holdout.n_without_truth:,} of {holdout.n_people:,} people with test events liked nothing there and are not in the numbers."
+        )
+    if cold:
+        limits.append(
+            f"{cold:,} of the {len(holdout.users):,} people judged have no history: models that need one left them to {decision.chosen.fallback}."
+        )
+    for finding in findings:
+        if finding.events and not finding.promised:
+            limits.append(
+                f"The split does not prevent, and has, {finding.what}: {finding.events:,} of {finding.of:,} ({finding.share:.0%})."
+            )
+    return limits
