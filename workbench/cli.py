@@ -43,7 +43,9 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="one notebook into one report", allow_abbrev=False)
     run.add_argument("notebook", metavar="NOTEBOOK")
-    run.add_argument("-p", dest="parameters", metavar="name=value", action="append", default=[], help="a parameter of the notebook; repeatable")
+    run.add_argument(
+        "-p", dest="parameters", metavar="name=value", action="append", default=[], help="a parameter of the notebook; repeatable"
+    )
     _add_profile(run, "quick")
     run.set_defaults(command=_run)
 

@@ -28,9 +28,9 @@ dependencies:
   - python=3.11   # RecBole's ray has no wheel for 3.12
   - pip
   - pip:
-      # The torch build for your GPU: on Linux this line brings the CUDA build that PyPI has, on a Mac the one with Metal. For another CUDA
-      # version, for ROCm or for a build without GPU, add that build's package index above this line (PyTorch's install page names it for each
-      # platform) and its suffix here, such as {torch}+cpu. The lock admits any build of that version.
+      # The torch build for your GPU: on Linux this line brings the CUDA build that pip finds, on a Mac the one with Metal. For another CUDA
+      # version, for ROCm or for a build without GPU, add that build's package index above this line (PyTorch's install page names it for
+      # each platform) and its suffix here, such as {torch}+cpu. The lock admits any build of that version.
       - {torch}
       - -r requirements.lock
       - -e .

@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from workbench.data import load_card, load_dataset
 from workbench.data.splits import QUERIES
@@ -42,7 +42,7 @@ def declared(inspected: Mapping[str, Mapping[str, str]], notebook: str) -> dict[
             default = None
         if kind not in KINDS or type(default) is not KINDS[kind]:
             raise WorkError(f"{notebook}, parameter {name}: write it as `name: type = literal`, the type one of {', '.join(KINDS)}.")
-        parameters[name] = Parameter(name, kind, default, found["help"])
+        parameters[name] = Parameter(name, kind, cast(Value, default), found["help"])
     return parameters
 
 
@@ -60,7 +60,7 @@ def resolve(notebook: str, known: Mapping[str, Parameter], given: Mapping[str, A
 def _converted(parameter: Parameter, value: Any) -> Value:
     kind = KINDS[parameter.kind]
     if type(value) is kind:
-        return value  # type: ignore[no-any-return]
+        return cast(Value, value)
     if kind is float and type(value) is int:
         return float(value)
     text = value.strip() if isinstance(value, str) else None
@@ -116,6 +116,7 @@ def load_plans() -> dict[str, Plan]:
     while len(ordered) < len(plans):
         ready = [name for name, plan in plans.items() if name not in ordered and set(plan.needs) <= set(ordered)]
         if not ready:
-            raise WorkError(f"notebooks/profiles.toml: {', '.join(sorted(set(plans) - set(ordered)))} need one another, or a notebook that is not there.")
+            stuck = ", ".join(sorted(set(plans) - set(ordered)))
+            raise WorkError(f"notebooks/profiles.toml: {stuck} need one another, or a notebook that is not there.")
         ordered |= {name: plans[name] for name in ready}
     return ordered

@@ -1,7 +1,7 @@
 """Executes a notebook into a run folder. The only caller of papermill.
 
-A run folder is put together under a temporary name that one process owns, and renamed when it is complete. What a run is called a success for:
-papermill returned, every code cell ran, no cell shows an error, and the notebook handed over its findings.
+A run folder is put together under a temporary name that one process owns, and renamed when it is complete. A run is a success
+when papermill returned, every code cell ran, no cell shows an error, and the notebook handed over its findings.
 """
 
 import base64
@@ -94,7 +94,7 @@ def resolve_parameters(name: str, given: Mapping[str, Any], profile: str) -> dic
 def run(name: str, given: Mapping[str, Any], profile: str = "quick", cell_timeout: int = CELL_TIMEOUT, progress: bool = True) -> Run:
     """Execute one notebook. A run that fails is kept and marked; this returns it all the same.
 
-    Raises RequestError before anything is written when the request is wrong; WorkError when the run cannot be written (nothing of it is left);
+    Raises RequestError before anything is written when the request is wrong; WorkError when the run cannot be written (nothing is left);
     KeyboardInterrupt, after the run has been kept as killed.
     """
     path = notebook_path(name)

@@ -21,7 +21,7 @@ def run_one(notebook: str, given: Mapping[str, str], profile: str, cell_timeout:
 
 
 def run_suite(profile: str, dataset: str | None, cell_timeout: int | None) -> int:
-    """Every notebook of notebooks/profiles.toml; one whose needs failed is left out. All parameters are checked before the first one starts."""
+    """Every notebook of notebooks/profiles.toml; one whose needs failed is left out. All parameters are checked before the first starts."""
     plans = load_plans()
     given = {name: {"dataset": dataset} if dataset and "dataset" in notebook_parameters(name) else {} for name in plans}
     for name in plans:

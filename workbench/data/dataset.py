@@ -82,7 +82,8 @@ class Dataset:
         return pd.DataFrame({"": list(rows), "what is in the data": list(rows.values())})
 
     def _ids(self, table: str, key: str) -> npt.NDArray[np.object_]:
-        return self.sql(f"SELECT {key} AS id FROM {table} ORDER BY {key}")["id"].to_numpy(dtype=object)
+        ids: npt.NDArray[np.object_] = self.sql(f"SELECT {key} AS id FROM {table} ORDER BY {key}")["id"].to_numpy(dtype=object)
+        return ids
 
 
 def _bounds(low: float, high: float) -> str:

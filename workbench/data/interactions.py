@@ -44,10 +44,11 @@ class Interactions:
         return self.select(self.positive)
 
     def plus(self, other: Self) -> Self:
-        """Both parts' events, in order."""
+        """Both parts' events, by person and then by `order`."""
         names = ("users", "items", "timestamps", "values", "positive", "order")
         both = type(self)(self.n_users, self.n_items, *(torch.cat([getattr(self, n), getattr(other, n)]) for n in names))
-        return both.select(torch.argsort(both.order))
+        by_order = torch.argsort(both.order, stable=True)
+        return both.select(by_order[torch.argsort(both.users[by_order], stable=True)])
 
     @cached_property
     def offsets(self) -> Tensor:
@@ -85,8 +86,8 @@ class Interactions:
 class UserBatch:
     """Requests to score: who asks, and what each of them did before, oldest first.
 
-    A model that learnt a vector for each person reads `users`; one that works from behaviour reads the histories and so serves people it never
-    trained on. People unknown to the snapshot have code -1.
+    A model that learnt a vector for each person reads `users`; one that works from behaviour reads the histories and so serves people it
+    never trained on. People unknown to the snapshot have code -1.
     """
 
     users: Tensor

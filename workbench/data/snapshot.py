@@ -1,7 +1,7 @@
 """Snapshots: a data set as Parquet with a content hash, written whole or not at all, checked on every load.
 
-Three tables. `events`: user_id, item_id, value (float64), timestamp (int64, microseconds since 1970 UTC). `users`, `items`: one row for every
-id in the log or in the card's table, sorted by id, so that a row's number is the id's code. All ids and attributes are text.
+Three tables. `events`: user_id, item_id, value (float64), timestamp (int64, microseconds since 1970 UTC). `users`, `items`: one row for
+every id in the log or in the card's table, sorted by id, so that a row's number is the id's code. All ids and attributes are text.
 """
 
 import datetime

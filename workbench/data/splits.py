@@ -58,8 +58,8 @@ GLOBAL_TIME = """
 
 QUERIES = {"user_time": USER_TIME, "global_time": GLOBAL_TIME}
 RULES = {
-    "user_time": "each person's events in order of time, the first {0:.0%} for training, the next {1:.0%} for validation, the last {2:.0%} for test",
-    "global_time": "one moment for everyone: the first {0:.0%} of all events are training, the next {1:.0%} validation, the last {2:.0%} test",
+    "user_time": "Each person's events by time, the first {0:.0%} for training, the next {1:.0%} for validation, the last {2:.0%} for test",
+    "global_time": "One moment for everyone: the first {0:.0%} of events for training, the next {1:.0%} for validation, the rest for test",
 }
 
 
@@ -90,8 +90,8 @@ class Split:
     def holdout(self, part: str = "test") -> Holdout:
         """Who is judged on `part` ("valid" or "test"), on what, knowing what.
 
-        Truth: a person's positives in the part. History: everything they had in the parts before it, which is also what is masked unless the
-        card calls repeats legitimate. Models are trained on `train` alone.
+        Truth: a person's positives in the part. History: everything they had in the parts before it, which is also what is masked unless
+        the card calls repeats legitimate. Models are trained on `train` alone.
         """
         if part not in PARTS[1:]:
             raise unknown("part to judge on", part, PARTS[1:])

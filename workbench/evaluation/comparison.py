@@ -55,7 +55,7 @@ def compare(a: Evaluation, b: Evaluation, metric: str, *, seed: int = 0) -> Comp
 
 
 def compare_groups(a: Evaluation, b: Evaluation, metric: str, groups: Mapping[str, Tensor], *, seed: int = 0) -> list[Comparison]:
-    """The comparison within each group (bool (n,) over the people judged); empty groups are left out, p-values Holm-adjusted over the rest."""
+    """The comparison in each group, bool (n,) over the people judged; empty groups are left out, p-values Holm-adjusted over the rest."""
     difference = paired_difference(a, b, metric)
     groups = {name: members for name, members in groups.items() if members.any()}
     raw = [sign_flip_p_value(difference[members], seed) for members in groups.values()]
@@ -94,7 +94,7 @@ def detectable_difference(difference: Tensor, level: float = 1 - ALPHA) -> float
     if len(difference) < 2:
         return float("inf")
     z = NormalDist().inv_cdf((1 + level) / 2) + NormalDist().inv_cdf(POWER)
-    return z * difference.std().item() / len(difference) ** 0.5
+    return float(z * difference.std().item() / np.sqrt(len(difference)))
 
 
 def sign_flip_p_value(difference: Tensor, seed: int, permutations: int = PERMUTATIONS) -> float:

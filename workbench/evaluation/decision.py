@@ -27,24 +27,25 @@ class Decision:
     def headline(self, digits: int = 3) -> str:
         """The answer in one or two sentences."""
         if self.overall is None or self.rival is None:
-            return f"{self.chosen.title} was the only model tried: {label(self.metric)} {self.chosen.mean(self.metric):.{digits}f}, with nothing to compare."
+            value = f"{label(self.metric)} {self.chosen.mean(self.metric):.{digits}f}"
+            return f"{self.chosen.title} was the only model tried: {value}, with nothing to compare."
         return f"{self._overall_sentence(self.overall, self.rival.title, digits)} {self._groups_sentence(self.overall)}".strip()
 
     def _overall_sentence(self, overall: Comparison, rival: str, digits: int) -> str:
         chosen, name, gap = self.chosen.title, label(self.metric), overall.difference
-        interval = f"95 % interval {gap.low:+.{digits}f} to {gap.high:+.{digits}f}"
+        size = f"{abs(gap.value):.{digits}f} (95 % interval {gap.low:+.{digits}f} to {gap.high:+.{digits}f})"
         match overall.verdict(self.effect):
             case "better" if gap.value >= self.effect:
-                return f"{chosen} finds more of what people like next than {rival}: {name} up {gap.value:.{digits}f} ({interval})."
+                return f"{chosen} finds more of what people like next than {rival}: {name} up {size}."
             case "better":
-                return f"{chosen} is ahead of {rival} by less than the {self.effect:g} anyone would act on: {name} up {gap.value:.{digits}f} ({interval})."
+                return f"{chosen} is ahead of {rival} by less than the {self.effect:g} anyone would act on: {name} up {size}."
             case "worse":
-                return f"{chosen}, the best on validation, lost to {rival} on test: {name} down {-gap.value:.{digits}f} ({interval}). Choose neither on this evidence."
+                return f"{chosen}, the best on validation, lost to {rival} on test: {name} down {size}. Choose neither on this evidence."
             case "no difference":
-                return f"{chosen} and {rival} do equally well: {name} differs by {gap.value:+.{digits}f} ({interval}), and {self.effect:g} would have been seen."
+                return f"{chosen} and {rival} do equally well: {name} differs by {size}, and {self.effect:g} would have been seen."
             case _:
                 return (
-                    f"We cannot tell {chosen} from {rival}: {name} differs by {gap.value:+.{digits}f} ({interval}), "
+                    f"We cannot tell {chosen} from {rival}: {name} differs by {size}, "
                     f"and {gap.n:,} people do not show a difference below {overall.detectable:.{digits}f}."
                 )
 
@@ -56,10 +57,10 @@ class Decision:
             return f"It is the other way round for people with {_listed(opposite)}."
         unclear = [c.group for c in self.groups if not c.significant]
         if not unclear:
-            return "The difference shows in every group of activity."
-        if len(unclear) == len(self.groups):
-            return "No single group of activity is large enough to show it."
-        return f"For people with {_listed(unclear)} we cannot tell."
+            return "The difference shows in every activity group."
+        if len(unclear) == 1 < len(self.groups):
+            return f"For people with {unclear[0]} we cannot tell."
+        return f"Taken alone, {len(unclear)} of {len(self.groups)} activity groups do not show it."
 
 
 def decide(

@@ -37,6 +37,8 @@ class Evaluation:
     """The model's name as a reader knows it."""
     label: str
     """The holdout's label."""
+    ks: tuple[int, ...]
+    """Cut-offs, ascending."""
     users: Tensor
     """int64 (n,): codes of the people judged."""
     per_user: dict[str, Tensor]
@@ -61,7 +63,7 @@ class Evaluation:
         return len(shown[shown != NOTHING].unique())
 
     def coverage(self, k: int) -> float:
-        """Catalogue coverage: `covered` over the size of the catalogue, in [0, 1]. A property of the set of lists, not a mean over people."""
+        """Catalogue coverage: `covered` over the catalogue, in [0, 1]. A property of the set of lists, not a mean over people."""
         return self.covered(k) / self.n_items
 
 
@@ -78,8 +80,8 @@ def evaluate(
     """Rank the whole catalogue for everyone in `holdout` and compare with their truth.
 
     People the model cannot serve (no history for a model that works from histories; no place in training for one that is not inductive) are
-    served by `fallback` and marked. Raises RequestError for a k outside [1, n_items], for an empty holdout, and when a fallback is needed and
-    there is none; ValueError when the scores have the wrong shape or are not finite.
+    served by `fallback` and marked. Raises RequestError for a k outside [1, n_items], for an empty holdout, and when a fallback is needed
+    and there is none; ValueError when the scores have the wrong shape or are not finite.
     """
     for k in ks:
         check_cutoff(k, holdout.n_items)
@@ -105,6 +107,7 @@ def evaluate(
         model=name,
         title=getattr(model, "title", name),
         label=holdout.label,
+        ks=tuple(sorted(set(ks))),
         users=holdout.users,
         per_user={f"{metric}@{k}": METRICS[metric].function(hits, holdout.n_relevant, k) for metric in METRICS for k in ks},
         top=top,

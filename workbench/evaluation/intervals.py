@@ -31,9 +31,10 @@ def bootstrap_mean(values: Tensor, *, level: float = 0.95, resamples: int = 2000
 
 
 def bootstrap_means(columns: Mapping[str, Tensor], *, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> dict[str, Interval]:
-    """Percentile bootstrap interval of the mean of each column, float64 (n,) over the same n >= 1 people (Efron and Tibshirani 1993, ch. 13).
+    """Percentile bootstrap interval of the mean of each column, float64 (n,), over the same n >= 1 people.
 
     People are what is resampled: the interval speaks of other people like these, not of retraining the model. With n = 1 it has no width.
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13.
     """
     values = np.stack([column.double().numpy() for column in columns.values()], axis=1)
     means = resampled_means(values, resamples, np.random.default_rng(seed))
@@ -43,7 +44,7 @@ def bootstrap_means(columns: Mapping[str, Tensor], *, level: float = 0.95, resam
 
 
 def resampled_means(values: npt.NDArray[np.float64], resamples: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """float64 (resamples, m): means of the columns of `values` (n, m) over people drawn with replacement, the same draws for all columns."""
+    """float64 (resamples, m): means of the columns of `values` (n, m) over people drawn with replacement, one draw for all."""
     n = len(values)
     means = []
     for start in range(0, resamples, BLOCK):

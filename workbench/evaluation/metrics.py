@@ -1,6 +1,6 @@
 """Ranking metrics, one value for each person.
 
-All take `hits`, bool (n_users, depth): True where the item at that rank, best first, is relevant (False beyond the end of a shorter list); and
+All take `hits`, bool (n_users, depth): True where the item at that rank, best first, is relevant (False beyond the end of a shorter list);
 `n_relevant`, int (n_users,), at least 1; and the cut-off `k`, 1 <= k <= depth. All return float64 (n_users,) in [0, 1]; higher is better.
 """
 

@@ -22,7 +22,7 @@ MODELS: dict[str, tuple[Any, type]] = {
 def create(name: str, **settings: Any) -> Recommender:
     """The untrained model `name` with these settings: `create("ease", l2=250)`.
 
-    Raises RequestError for a model or setting that does not exist (with the nearest name) and for a value of the wrong type or out of range.
+    Raises RequestError for a model or setting that does not exist, with the nearest name, and for a value of the wrong type or range.
     """
     model, config = _entry(name)
     known = list(config.__dataclass_fields__)

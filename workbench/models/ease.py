@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -24,7 +24,10 @@ class Ease:
     title = "EASE"
     inductive = True
     personal = True
-    grid = {"l2": (50.0, 100.0, 250.0, 500.0, 1000.0)}
+    grid: ClassVar = {"l2": (50.0, 100.0, 250.0, 500.0, 1000.0)}
+
+    weights: Tensor
+    """float32 (n_items, n_items)."""
 
     def __init__(self, config: EaseConfig = EaseConfig()) -> None:
         self.config = config

@@ -2,18 +2,20 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from workbench.data import Interactions, UserBatch
+from workbench.evaluation.ranking import top_k
 from workbench.models.storage import load_model, save_model
 
 BLOCK = 1024
-"""Items whose similarities are dense at once; bounds memory at BLOCK × n_items × 8 bytes."""
+"""Items whose similarities are dense at once; bounds memory at BLOCK × n_items × 4 bytes."""
+EPSILON = 1e-6
+"""Keeps the cosine of an item nobody has at 0. Among equal cosines it also prefers the neighbour that more people have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,38 +27,43 @@ class ItemKnnConfig:
 
 
 class ItemKnn:
-    """Cosine between the sets of people who have two items; each item keeps its `k` nearest."""
+    """Cosine between the sets of people who have two items; each item keeps its `k` nearest.
+
+    Neighbours at equal similarity have the same number of people; of these the lower code is kept.
+    """
 
     title = "Item-kNN"
     inductive = True
     personal = True
-    grid = {"k": (20, 50, 100, 200), "shrink": (0.0, 10.0, 50.0)}
+    grid: ClassVar = {"k": (20, 50, 100, 200), "shrink": (0.0, 10.0, 50.0)}
+
+    weights: Tensor
+    """float32 sparse (n_items, n_items): row j holds the neighbours of item j."""
 
     def __init__(self, config: ItemKnnConfig = ItemKnnConfig()) -> None:
         self.config = config
 
     def fit(self, train: Interactions, valid: Interactions | None = None) -> Self:  # noqa: ARG002
-        x = train.csr().astype(np.float64)
-        norms = torch.from_numpy(np.sqrt(x.sum(0)))
-        neighbours = min(self.config.k, train.n_items)
-        indices, values = [], []
-        for start in range(0, train.n_items, BLOCK):
-            common = torch.from_numpy((x.T @ x[:, start : start + BLOCK]).toarray().T)  # (block, n_items): people who have both
-            items = torch.arange(start, start + len(common))
-            denominator = norms[items, None] * norms + self.config.shrink
-            similarity = torch.where(common > 0, common / denominator, 0.0)
+        x = train.csr()
+        norms = torch.from_numpy(x.sum(0)).sqrt()
+        by_code, neighbours = torch.arange(train.n_items), min(self.config.k, train.n_items)
+        rows, columns, values = [], [], []
+        for items in by_code.split(BLOCK):
+            common = torch.from_numpy((x.T @ x[:, items.numpy()]).toarray().T)  # (block, n_items): people who have both
+            similarity = common * (1 / (norms[items, None] * norms + self.config.shrink + EPSILON))
             similarity[torch.arange(len(items)), items] = 0.0
-            best = similarity.topk(neighbours)
-            indices.append(torch.stack([items.repeat_interleave(neighbours), best.indices.ravel()]))
-            values.append(best.values.ravel())
-        self.weights = torch.sparse_coo_tensor(
-            torch.cat(indices, 1), torch.cat(values).float(), (train.n_items, train.n_items), check_invariants=True
-        ).coalesce()  # row j: the neighbours of item j
+            nearest, _ = top_k(similarity, neighbours, by_code)
+            rows.append(items.repeat_interleave(neighbours))
+            columns.append(nearest.ravel())
+            values.append(similarity.gather(1, nearest).ravel())
+        indices, size = torch.stack([torch.cat(rows), torch.cat(columns)]), (train.n_items, train.n_items)
+        self.weights = torch.sparse_coo_tensor(indices, torch.cat(values), size, check_invariants=True).coalesce()
         return self
 
     def score(self, batch: UserBatch) -> Tensor:
         """float32 (batch, n_items): similarities summed over the history."""
-        return torch.sparse.mm(self.weights.to(batch.device), batch.history_matrix().T).T
+        scores: Tensor = torch.sparse.mm(self.weights.to(batch.device), batch.history_matrix().T)
+        return scores.T
 
     def save(self, directory: Path) -> None:
         save_model(directory, "item_knn", self.config, {"indices": self.weights.indices(), "values": self.weights.values()})

@@ -22,6 +22,9 @@ class Popularity:
     inductive = True
     personal = False
 
+    counts: Tensor
+    """float32 (n_items,)."""
+
     def __init__(self, config: PopularityConfig = PopularityConfig()) -> None:
         self.config = config
 

@@ -24,6 +24,8 @@ class Random:
     inductive = True
     personal = False
 
+    n_items: int
+
     def __init__(self, config: RandomConfig = RandomConfig()) -> None:
         self.config = config
 

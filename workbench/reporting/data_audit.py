@@ -20,7 +20,8 @@ def contents_table(data: Dataset) -> Table:
 
 def splits_table(splits: Mapping[str, Split]) -> Table:
     frames = [parts.describe().assign(split=name) for name, parts in splits.items()]
-    frame = pd.concat(frames)[["split", *frames[0].columns]]
+    frame = pd.concat(frames)
+    frame.insert(0, "split", frame.pop("split"))
     return Table(
         frame, "Whom each split leaves to judge. People who liked nothing in a part are left out of its means, and counted.", digits=1
     )

@@ -19,8 +19,15 @@ class Table:
     digits: int = 3
 
     def _repr_html_(self) -> str:
-        head = "".join(f'<th scope="col">{html.escape(str(column))}</th>' for column in self.frame.columns)
-        rows = ("".join(f"<td>{html.escape(self._text(value))}</td>" for value in row) for row in self.frame.itertuples(index=False))
+        sides = ["right" if pd.api.types.is_numeric_dtype(self.frame[column]) else "left" for column in self.frame.columns]
+        head = "".join(
+            f'<th scope="col" class="{side}">{html.escape(str(column))}</th>'
+            for column, side in zip(self.frame.columns, sides, strict=True)
+        )
+        rows = (
+            "".join(f'<td class="{side}">{html.escape(self._text(value))}</td>' for value, side in zip(row, sides, strict=True))
+            for row in self.frame.itertuples(index=False)
+        )
         body = "".join(f"<tr>{row}</tr>" for row in rows)
         return f"<table><caption>{html.escape(self.caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MplFigure
+from matplotlib.ticker import PercentFormatter
 
 from workbench.evaluation import Comparison, Interval, label
 from workbench.reporting.display import Figure
@@ -59,7 +60,7 @@ def field(rows: Sequence[tuple[str, Interval]], metric: str) -> Figure:
         figure,
         "field",
         f"{label(metric)} by model on the test part. {told}.",
-        f"{label(metric)} on test with 95 % bootstrap intervals over people. Overlap of two intervals says little: the comparisons are paired.",
+        f"{label(metric)} on test with 95 % bootstrap intervals over people. That two overlap says little: comparisons are paired.",
     )
 
 
@@ -75,6 +76,8 @@ def long_tail(events_per_item: npt.NDArray[np.int64]) -> Figure:
     axes.set_ylabel("share of events", color=SOFT)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
     tenth, half = (float(np.interp(x, share, held)) for x in (0.1, 0.5))
     alt = f"The most popular tenth of the items holds {tenth:.0%} of the events, the most popular half {half:.0%}."
     return Figure(figure, "long_tail", alt, f"{alt} The dotted line is a catalogue without favourites.")
@@ -84,9 +87,10 @@ def timeline(days: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], cuts:
     """Events a week; `days` are days since the first event, `cuts` are named moments on the same scale."""
     figure, axes = _canvas(7.5, 2.4)
     axes.bar(days, counts, width=6.2, align="edge", color=MARK)
-    for name, day in cuts:
+    for row, (name, day) in enumerate(cuts):
         axes.axvline(day, color=INK, linewidth=1)
-        axes.annotate(name, (day, counts.max()), xytext=(4, 0), textcoords="offset points", color=INK, va="top")
+        axes.annotate(name, (day, 1), (-4, -14 * row), ("data", "axes fraction"), "offset points", color=INK, ha="right", va="top")
+    axes.set_ylim(0, counts.max() * 1.3)
     axes.set_xlabel("days since the first event", color=SOFT)
     axes.set_ylabel("events a week", color=SOFT)
     told = "; ".join(f"{name} on day {day:.0f}" for name, day in cuts)

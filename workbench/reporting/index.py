@@ -33,7 +33,15 @@ def _entry(folder: Path) -> dict[str, str]:
         run = read_run(folder)
     except (OSError, ValueError) as error:
         reason = f"its run.json cannot be read: {str(error).splitlines()[0]}"
-        return {"state": "unreadable", "path": path, "text": reason, "notebook": folder.parent.name, "data": "", "when": folder.name, "took": ""}
+        return {
+            "state": "unreadable",
+            "path": path,
+            "text": reason,
+            "notebook": folder.parent.name,
+            "data": "",
+            "when": folder.name,
+            "took": "",
+        }
     return {
         "state": run["status"],
         "path": path,

@@ -6,8 +6,8 @@ import pandas as pd
 
 from workbench.data import Finding, Split, audit
 from workbench.evaluation import Decision, Evaluation, bootstrap_means, compare, label, letters
-from workbench.reporting.display import Table
-from workbench.reporting.figures import Figure, field, forest
+from workbench.reporting.display import Figure, Table
+from workbench.reporting.figures import field, forest
 from workbench.reporting.verdict import Guardrail, Headline, Verdict
 from workbench.training import Choice
 
@@ -22,12 +22,17 @@ def trials_table(choices: Mapping[str, Choice], metric: str, most: int = 3) -> T
     ]
     tried = sum(len(choice.trials) for choice in ordered)
     n = len(ordered[0].validation.users)
-    caption = f"Validation part, {n:,} people. {tried} settings were tried; the best {most} of each model are shown, the first of each went on to test."
+    caption = (
+        f"Validation part, {n:,} people. {tried} settings tried; of each model the best {most} are shown, and the first went on to test."
+    )
     return Table(pd.DataFrame(rows), caption)
 
 
 def _settings(settings: Mapping[str, object]) -> str:
-    return ", ".join(f"{name} {value:g}" if isinstance(value, int | float) else f"{name} {value}" for name, value in settings.items()) or "defaults"
+    return (
+        ", ".join(f"{name} {value:g}" if isinstance(value, int | float) else f"{name} {value}" for name, value in settings.items())
+        or "defaults"
+    )
 
 
 def by_group(decision: Decision) -> Figure | str:
@@ -58,7 +63,7 @@ def field_table(results: Mapping[str, Evaluation], metric: str, ks: tuple[int, .
             }
         )
     n = len(next(iter(results.values())).users)
-    caption = f"Test part, {n:,} people. Models that share a letter cannot be told apart (paired sign-flip permutation, Holm-adjusted over all pairs)."
+    caption = f"Test part, {n:,} people. Models that share a letter cannot be told apart (paired sign flips, Holm-adjusted over all pairs)."
     return Table(pd.DataFrame(rows), caption)
 
 
@@ -86,7 +91,8 @@ def _numbers(decision: Decision, ks: tuple[int, ...]) -> list[Headline]:
         if rival:
             gap = compare(chosen, rival, metric)
             trend = {"better": "up", "worse": "down"}.get(gap.verdict(decision.effect), "flat")
-            change = f"{_arrow(gap.difference.value)} {abs(gap.difference.value):.3f} on {rival.title}{'' if gap.significant else ', may be chance'}"
+            doubt = "" if gap.significant else ", may be chance"
+            change = f"{_arrow(gap.difference.value)} {abs(gap.difference.value):.3f} on {rival.title}{doubt}"
             numbers.append(Headline(label(metric), f"{interval.value:.3f}", note, change, trend))  # type: ignore[arg-type]
         else:
             numbers.append(Headline(label(metric), f"{interval.value:.3f}", note))
@@ -100,14 +106,9 @@ def _numbers(decision: Decision, ks: tuple[int, ...]) -> list[Headline]:
             "up" if points > 0 else "down" if points < 0 else "flat",
         )
     )
-    own = int((~chosen.served_by_fallback).sum())
-    numbers.append(
-        Headline(
-            "Served by the model",
-            f"{own / len(chosen.users):.0%}",
-            f"{own:,} of {len(chosen.users):,} people; the others get {chosen.fallback}",
-        )
-    )
+    own, n = int((~chosen.served_by_fallback).sum()), len(chosen.users)
+    others = "" if own == n else f"; the others get {chosen.fallback}"
+    numbers.append(Headline("Served by the model", f"{own / n:.0%}", f"{own:,} of {n:,} people{others}"))
     return numbers
 
 
@@ -161,7 +162,7 @@ def _limits(decision: Decision, parts: Split, n_models: int) -> list[str]:
         )
     if cold:
         limits.append(
-            f"{cold:,} of the {len(holdout.users):,} people judged have no history: models that need one left them to {decision.chosen.fallback}."
+            f"{cold:,} of {len(holdout.users):,} people judged have no history: some models left them to {decision.chosen.fallback}."
         )
     for finding in findings:
         if finding.events and not finding.promised:

@@ -1,0 +1,68 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3.11
+PROFILE ?= full
+BIN := .venv/bin
+READY := .venv/.ready
+# One line for each tier in .venv/tiers, shown at the end of `make test`.
+TIER = start=$$(date +%s); $(2) || { echo "make: $(1) failed" >&2; exit 1; }; echo "$(1): $$(( $$(date +%s) - start )) s" >> .venv/tiers
+
+.PHONY: help report test test-slow lint types unit notebooks-check lab notebooks lock benchmarks clean
+
+help:  ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(READY): requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "make: needs Python 3.11; name it with PYTHON=…" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "make: $(PYTHON) is not Python 3.11; name one with PYTHON=…" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+report: $(READY)  ## execute the notebooks and build reports/index.html; PROFILE=quick takes seconds
+	$(BIN)/workbench data prepare ml-100k
+	$(BIN)/workbench report --profile $(PROFILE)
+
+test: $(READY)  ## lint, types, unit tests, and every notebook under nbval
+	@rm -f .venv/tiers
+	@$(call TIER,lint,$(MAKE) --no-print-directory lint)
+	@$(call TIER,types,$(MAKE) --no-print-directory types)
+	@$(call TIER,unit tests,$(MAKE) --no-print-directory unit)
+	@$(call TIER,notebooks,$(MAKE) --no-print-directory notebooks-check)
+	@echo "make test: all passed"; cat .venv/tiers
+
+lint: $(READY)  ## ruff, for code and notebooks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+unit: $(READY)
+	$(BIN)/pytest
+
+notebooks-check: $(READY)
+	$(BIN)/workbench data prepare ml-100k
+	$(BIN)/pytest -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks
+
+test-slow: $(READY)  ## the tests that take minutes
+	$(BIN)/pytest -m slow
+
+lab: $(READY)  ## JupyterLab on the notebooks
+	$(BIN)/workbench data prepare ml-100k
+	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+notebooks: $(READY)  ## execute the notebooks in place and keep small outputs, before committing them
+	$(BIN)/jupyter nbconvert --log-level=WARN --to notebook --execute --inplace notebooks/*.ipynb
+	$(BIN)/nbstripout --keep-count --max-size 2k \
+		--extra-keys "metadata.language_info metadata.papermill cell.metadata.execution cell.metadata.papermill" notebooks/*.ipynb
+	$(BIN)/ruff format --quiet notebooks
+
+lock: $(READY)  ## requirements.lock and environment.yml out of pyproject.toml
+	$(BIN)/python -m workbench.environment
+
+benchmarks: $(READY)  ## ours beside RecBole's on its own split
+	$(BIN)/python -m benchmarks.anchors
+
+clean:  ## remove the generated reports
+	rm -rf reports/*/ reports/index.html reports/.lock

@@ -1,0 +1,6 @@
+"""Data with known truth and the suite every model passes; import them in your own tests."""
+
+from workbench.testing.contract import check_recommender
+from workbench.testing.synthetic import checkerboard, interactions, latent_log
+
+__all__ = ["check_recommender", "checkerboard", "interactions", "latent_log"]
