@@ -8,6 +8,7 @@ whichever of several neighbours at equal similarity NumPy's argpartition leaves 
 change with that in the fourth digit. So its class runs a second time with a stable sort in that one place, and that is the anchor.
 """
 
+import contextlib
 import tempfile
 import warnings
 from pathlib import Path
@@ -87,10 +88,11 @@ def recbole_run(model: str, stable: bool, folder: str) -> tuple[dict[str, float]
     init_seed(config["seed"], config["reproducibility"])
     with mock.patch.object(itemknn.ComputeSimilarity, "compute_similarity", _stable_similarity if stable else _compute_similarity):
         instance = get_model(model)(config, loaders[0].dataset)
-    trainer = Trainer(config, instance)
-    if model == "Pop":  # the other two are complete when they are made
-        trainer.fit(loaders[0], saved=False, show_progress=False)
-    result = trainer.evaluate(loaders[2], load_best_model=False, show_progress=False)
+    with contextlib.chdir(folder):  # the trainer logs into the working directory
+        trainer = Trainer(config, instance)
+        if model == "Pop":  # the other two are complete when they are made
+            trainer.fit(loaders[0], saved=False, show_progress=False)
+        result = trainer.evaluate(loaders[2], load_best_model=False, show_progress=False)
     return {ours: float(result[f"{theirs}@10"]) for ours, theirs in METRICS.items()}, loaders
 
 

@@ -33,10 +33,10 @@ def load_model(directory: Path, kind: str, config_type: type[Config]) -> tuple[C
         description = json.loads((directory / "model.json").read_text(encoding="utf-8"))
         weights = (directory / "weights.safetensors").read_bytes()
         found, expected = description["model"], description["weights_sha256"]
-        config = config_type(**description["config"])
+        config = config_type(**description["config"]) if found == kind else None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WorkError(f"{directory} holds no readable model: {error}.") from error
-    if found != kind:
+    if config is None:
         raise WorkError(f'{directory} holds the model "{found}", not "{kind}".')
     if (actual := hashlib.sha256(weights).hexdigest()) != expected:
         raise WorkError(f"{directory / 'weights.safetensors'} is damaged: it hashes to {actual[:12]}…, model.json says {expected[:12]}….")

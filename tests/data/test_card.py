@@ -1,0 +1,54 @@
+import pytest
+
+from tests.conftest import CARD
+from workbench.data import list_cards, load_card
+from workbench.data.card import parse_card
+from workbench.errors import RequestError
+
+GOOD = CARD.format(events="0" * 64, items="1" * 64)
+
+
+def test_the_shipped_cards_are_valid_and_every_one_is_read():
+    cards = {name: load_card(name) for name in list_cards()}
+    assert len(cards) == 1  # grows with every card that ships
+    assert cards["ml-100k"].meaning.positive.min == 4
+    assert cards["ml-100k"].slices["age_band"].bins == (0, 18, 25, 35, 45, 56, 200)
+
+
+@pytest.mark.parametrize(
+    ("change", "place", "reason"),
+    [
+        (('version = 1', 'version = 1\nverson = 2'), '"verson"', "no card has such a key"),
+        (('repeats = false', ''), '"meaning.repeats"', "required"),
+        (('user_id = "identifier"', 'user_id = "secret"'), '"privacy.user_id"', "'public', 'behavioural', 'sensitive' or 'identifier'"),
+        (('unit = "s"', 'unit = "h"'), '"columns.timestamp.unit"', "'s', 'ms' or 'us'"),
+        (('name = "tiny.inter"', 'name = "../tiny.inter"'), '"files.events.name"', "pattern"),
+        (('version = 1', 'version = "one"'), '"version"', "integer"),
+        (('title = "Tiny"', 'title = "Tiny'), "not TOML", "line 2"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_card_is_one_line_with_place_and_reason(change, place, reason):
+    with pytest.raises(RequestError) as caught:
+        parse_card(GOOD.replace(*change), "datasets/tiny.toml")
+    message = str(caught.value)
+    assert message.startswith("datasets/tiny.toml")
+    assert place in message
+    assert reason in message
+    assert "\n" not in message
+
+
+def test_comments_do_not_change_a_card_and_meanings_do():
+    card = parse_card(GOOD, "")
+    assert parse_card(GOOD + "\n# a remark\n", "").fingerprint == card.fingerprint
+    assert parse_card(GOOD.replace("min = 4", "min = 3"), "").fingerprint != card.fingerprint
+
+
+@pytest.mark.parametrize("name", ["../ml-100k", "a/b", "", ".hidden", "x" * 65, "ml-100k\n"])
+def test_a_name_that_is_no_file_name_is_refused_before_any_path_is_built(home, name):
+    with pytest.raises(RequestError, match="cannot be the name of a data set"):
+        load_card(name)
+
+
+def test_an_unknown_data_set_names_the_nearest():
+    with pytest.raises(RequestError, match='there is no data set "ml100k". Did you mean "ml-100k"'):
+        load_card("ml100k")

@@ -1,0 +1,154 @@
+import json
+import random
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import tiny_rows
+from workbench.data import load_dataset, prepare
+from workbench.data.snapshot import TABLES
+from workbench.errors import RequestError, WorkError
+
+PREPARE = "import sys; from workbench.cli import main; sys.exit(main(['data', 'prepare', 'tiny']))"
+
+
+def folders(home):
+    return sorted(path.name for path in (home / "datasets" / "snapshots" / "tiny").iterdir() if path.name != ".lock")
+
+
+def test_ids_stay_text_and_007_is_not_7(tiny):
+    tiny([("007", "1", 5, 10), ("7", "01", 4, 20), ("7", "1", 3, 30)])
+    data = load_dataset("tiny")
+    assert data.user_ids.tolist() == ["007", "7"]
+    assert data.item_ids.tolist() == ["01", "1"]
+
+
+def test_times_are_microseconds_and_values_floats(tiny):
+    tiny([("a", "x", 4.5, 881250949)])
+    row = load_dataset("tiny").sql("SELECT * FROM events").iloc[0]
+    assert (row.value, row.timestamp) == (4.5, 881250949 * 1_000_000)
+
+
+def test_the_content_hash_ignores_row_order_and_sees_every_cell(tiny, home):
+    rows = tiny_rows()
+    contents = []
+    shuffled = random.Random(1).sample(rows, len(rows))
+    for variant in (rows, shuffled, [(*rows[0][:2], 1.0, rows[0][3]), *rows[1:]], rows[1:], [*rows, rows[0]]):
+        tiny(variant)
+        tables = prepare("tiny").manifest["tables"]
+        contents.append(tuple(tables[table]["digest"] for table in TABLES))
+    assert contents[0] == contents[1]
+    assert len(set(contents)) == 4
+
+
+def test_a_changed_card_is_a_changed_snapshot(tiny, home):
+    card = tiny()
+    before = prepare("tiny").id
+    card.write_text(card.read_text().replace("min = 4", "min = 3"))
+    assert prepare("tiny").id != before
+    assert len(folders(home)) == 2
+
+
+def test_a_second_call_uses_the_snapshot_again(tiny):
+    tiny()
+    first = prepare("tiny")
+    assert prepare("tiny").manifest["created"] == first.manifest["created"]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_flipped_byte_is_found_with_both_hashes_and_prepare_mends_it(tiny, table):
+    tiny()
+    snapshot = prepare("tiny")
+    path, key = snapshot.folder / f"{table}.parquet", snapshot.pseudonym_key()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(WorkError) as caught:
+        load_dataset("tiny")
+    message = str(caught.value)
+    assert f"the snapshot {snapshot.id} is damaged: {table}.parquet hashes to" in message
+    assert snapshot.manifest["tables"][table]["sha256"][:12] in message
+    assert "workbench data prepare tiny" in message
+    assert prepare("tiny").id == snapshot.id
+    assert prepare("tiny").pseudonym_key() == key  # or runs from before would no longer pair
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"content_hash": "x"}'])
+def test_a_damaged_manifest_is_found_and_mended(tiny, text):
+    tiny()
+    snapshot = prepare("tiny")
+    (snapshot.folder / "manifest.json").write_text(text)
+    with pytest.raises(WorkError, match="manifest.json is damaged"):
+        load_dataset("tiny")
+    assert prepare("tiny").id == snapshot.id
+
+
+def test_a_source_that_is_not_the_cards_is_refused_with_both_hashes(tiny, home):
+    card = tiny()
+    card.write_text(card.read_text().replace('events = { name = "tiny.inter", sha256 = "', 'events = { name = "tiny.inter", sha256 = "f')[:-1])
+    text = card.read_text()
+    start = text.index('sha256 = "f') + len('sha256 = "')
+    card.write_text(text[: start + 64] + text[start + 65 :])
+    with pytest.raises(WorkError, match=r"tiny.inter hashes to [0-9a-f]{12}…, the card says f[0-9a-f]{11}…"):
+        prepare("tiny")
+    assert folders(home) == []
+
+
+def test_a_column_without_a_privacy_class_is_refused(tiny, home):
+    card = tiny()
+    card.write_text(card.read_text().replace('title = "public"\n', ""))
+    with pytest.raises(RequestError, match='the column "title" of items has no class'):
+        prepare("tiny")
+    assert folders(home) == []
+
+
+def test_a_package_that_is_missing_or_another_version_is_named(tiny):
+    card = tiny()
+    text = card.read_text()
+    card.write_text(text.replace("tinydata==1.0", "tinydata==2.0"))
+    with pytest.raises(RequestError, match=r"asks for tinydata 2.0; 1.0 is installed"):
+        prepare("tiny")
+    card.write_text(text.replace("tinydata==1.0", "nodata==1.0"))
+    with pytest.raises(RequestError, match="nodata, which is not installed"):
+        prepare("tiny")
+    card.write_text(text.replace("1.0/log", "1.0/../log"))
+    with pytest.raises(RequestError, match="is not of the form"):
+        prepare("tiny")
+
+
+def test_two_processes_at_once_end_with_one_good_snapshot(tiny, home):
+    tiny()
+    both = [subprocess.Popen([sys.executable, "-c", PREPARE], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert said[0] == said[1]
+    assert len(folders(home)) == 1
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tiny, home):
+    tiny()
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600)); " + PREPARE  # bytes: no Parquet file fits
+    done = subprocess.run([sys.executable, "-c", limited], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("workbench: could not write the snapshot of tiny under ")
+    assert done.stderr.count("\n") == 1
+    assert folders(home) == []
+    assert prepare("tiny").manifest["tables"]["events"]["rows"] == len(tiny_rows())
+
+
+def test_what_a_killed_process_left_is_never_listed_and_swept_up(tiny, home):
+    tiny()
+    partial = home / "datasets" / "snapshots" / "tiny" / ".partial-99999"
+    partial.mkdir(parents=True)
+    (partial / "manifest.json").write_text(json.dumps({"content_hash": "0" * 64}))
+    snapshot = prepare("tiny")
+    assert folders(home) == [snapshot.folder.name]
+
+
+def test_ml_100k_is_what_its_publisher_says(ml100k):
+    assert (ml100k.n_users, ml100k.n_items) == (943, 1682)
+    assert ml100k.snapshot.manifest["tables"]["events"]["rows"] == 100_000
+    facts = dict(ml100k.describe().itertuples(index=False, name=None))
+    assert facts["liked"] == "55% of events (value ≥ 4)"
+    assert facts["events that share person and moment with another"] == "76%"
