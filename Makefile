@@ -53,7 +53,8 @@ lab: $(READY)  ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=notebooks
 
 notebooks: $(READY)  ## execute the notebooks in place and keep small outputs, before committing them
-	$(BIN)/jupyter nbconvert --log-level=WARN --to notebook --execute --inplace notebooks/*.ipynb
+	$(BIN)/jupyter nbconvert --log-level=WARN --ExecutePreprocessor.extra_arguments=--IPKernelApp.log_level=CRITICAL \
+		--to notebook --execute --inplace notebooks/*.ipynb
 	$(BIN)/nbstripout --keep-count --max-size 2k \
 		--extra-keys "metadata.language_info metadata.papermill cell.metadata.execution cell.metadata.papermill" notebooks/*.ipynb
 	$(BIN)/ruff format --quiet notebooks

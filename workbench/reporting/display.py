@@ -32,7 +32,7 @@ class Table:
         return f"<table><caption>{html.escape(self.caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def __repr__(self) -> str:
-        return f"{self.caption}\n{self.frame.map(self._text).to_string(index=False)}"
+        return self.caption  # notebooks keep text beside the HTML; the numbers need not be there twice
 
     def _text(self, value: object) -> str:
         if isinstance(value, float):

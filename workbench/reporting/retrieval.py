@@ -59,7 +59,7 @@ def field_table(results: Mapping[str, Evaluation], metric: str, ks: tuple[int, .
                 f"Recall@{wide}": result.mean(f"recall@{wide}"),
                 f"MRR@{cut}": result.mean(f"mrr@{cut}"),
                 f"coverage@{cut}": f"{result.coverage(cut):.0%}",
-                "train": f"{seconds[name]:.1f} s",
+                "train": f"{seconds[name]:.0f} s" if seconds[name] >= 1 else "under 1 s",
             }
         )
     n = len(next(iter(results.values())).users)
