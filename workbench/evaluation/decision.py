@@ -50,11 +50,11 @@ class Decision:
                 )
 
     def _groups_sentence(self, overall: Comparison) -> str:
-        if not overall.significant or not self.groups:
+        if overall.verdict(self.effect) != "better" or not self.groups:
             return ""
-        opposite = [c.group for c in self.groups if c.significant and (c.difference.value > 0) != (overall.difference.value > 0)]
-        if opposite:
-            return f"It is the other way round for people with {_listed(opposite)}."
+        worse = [c.group for c in self.groups if c.significant and c.difference.value < 0]
+        if worse:
+            return f"It is the other way round for people with {' or '.join(worse)}."
         unclear = [c.group for c in self.groups if not c.significant]
         if not unclear:
             return "The difference shows in every activity group."
@@ -89,6 +89,3 @@ def decide(
         groups=compare_groups(chosen, rival, metric, groups, seed=seed) if rival else [],
     )
 
-
-def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
