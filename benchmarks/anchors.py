@@ -1,7 +1,8 @@
 """Certify the harness: on RecBole's own split of ML-100k, our models and metrics beside RecBole's, computed in the same run.
 
 `python -m benchmarks.anchors` prints the table and writes benchmarks/results/anchors.json. RecBole's defaults: each person's events at
-random 8:1:1, seed 2020, full ranking, all ratings are truth, training and validation masked; item-kNN with k = 100 and shrink 0, EASE with l2 = 250.
+random 8:1:1, seed 2020, full ranking, all ratings are truth, training and validation masked;
+item-kNN with k = 100 and shrink 0, EASE with l2 = 250.
 
 Two things of RecBole's are shown and are no anchors. Its popularity counts an item once a batch; ours counts each event. Its item-kNN keeps
 whichever of several neighbours at equal similarity NumPy's argpartition leaves in front, which changes with the processor, and its numbers

@@ -48,7 +48,11 @@ Rows = list[tuple[str, str, float, float]]
 
 def tiny_rows(n_users: int = 8, n_items: int = 12, each: int = 10) -> Rows:
     """(user, item, rating, time): person u has items u, u + 1, …; every second one is liked; pairs of events share a moment."""
-    return [(f"u{u:02d}", f"i{(u + n) % n_items:02d}", 5.0 - 2 * (n % 2), 1000.0 + 100 * u + n // 2) for u in range(n_users) for n in range(each)]
+    return [
+        (f"u{u:02d}", f"i{(u + n) % n_items:02d}", 5.0 - 2 * (n % 2), 1000.0 + 100 * u + n // 2)
+        for u in range(n_users)
+        for n in range(each)
+    ]
 
 
 @pytest.fixture
@@ -80,7 +84,9 @@ def tiny(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
         (log / "tiny.inter").write_text("\n".join(lines) + "\n", encoding="utf-8")
         named = ["item_id:token\ttitle:token_seq", *(f"{item}\t{(titles or {}).get(item, 'Film ' + item)}" for item in items)]
         (log / "tiny.item").write_text("\n".join(named) + "\n", encoding="utf-8")
-        hashes = {role: hashlib.sha256((log / f"tiny.{end}").read_bytes()).hexdigest() for role, end in (("events", "inter"), ("items", "item"))}
+        hashes = {
+            role: hashlib.sha256((log / f"tiny.{end}").read_bytes()).hexdigest() for role, end in (("events", "inter"), ("items", "item"))
+        }
         card = home / "datasets" / "tiny.toml"
         card.write_text(CARD.format(**hashes), encoding="utf-8")
         return card

@@ -82,19 +82,16 @@ def packages_hash() -> str:
 def code_state(root: Path | None = None) -> dict[str, Any]:
     """`commit`, and `diff_hash` of everything that differs from it, untracked files included; null where the tree is clean.
 
-    Outside of a git checkout `commit` is null and `diff_hash` covers the package's and notebooks' files.
+    Outside of a git checkout `commit` is null and `diff_hash` covers the package's files.
     """
     root = root or home()
     commit = _git(root, "rev-parse", "HEAD")
     if commit is None:
-        files = sorted(p for folder in ("workbench", "notebooks", "datasets") for p in (root / folder).rglob("*.*") if p.suffix in SOURCES)
-        return {"commit": None, "diff_hash": _hash_files(root, files, "")}
+        package = Path(__file__).parent
+        return {"commit": None, "diff_hash": _hash_files(package, sorted(package.rglob("*.py")), "")}
     diff = _git(root, "diff", "HEAD") or ""
     untracked = sorted(root / name for name in (_git(root, "ls-files", "--others", "--exclude-standard", "-z") or "").split("\0") if name)
     return {"commit": commit.strip(), "diff_hash": _hash_files(root, untracked, diff) if diff or untracked else None}
-
-
-SOURCES = {".py", ".ipynb", ".toml", ".j2", ".json"}
 
 
 def _git(root: Path, *arguments: str) -> str | None:

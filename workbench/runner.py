@@ -13,13 +13,14 @@ import os
 import re
 import shutil
 import signal
+import sys
 import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import nbformat
 import papermill
@@ -30,12 +31,12 @@ from papermill.exceptions import PapermillExecutionError
 from workbench.data import load_dataset
 from workbench.data.source import sha256_of
 from workbench.environment import code_state, packages_hash, python_version
-from workbench.errors import WorkError, unknown
+from workbench.errors import RequestError, WorkError, unknown
 from workbench.files import publish_folder
 from workbench.parameters import Parameter, check_ranges, declared, load_plans, resolve
 from workbench.paths import checked_name, home
 from workbench.reporting.html import report_html
-from workbench.reporting.record import FOUND, RUN_FOLDER, write_run
+from workbench.reporting.record import FOUND, RUN_FOLDER, validate_run, write_run
 from workbench.training import choose_device
 
 CELL_TIMEOUT = 1800
@@ -91,7 +92,7 @@ def resolve_parameters(name: str, given: Mapping[str, Any], profile: str) -> dic
     return values
 
 
-def run(name: str, given: Mapping[str, Any], profile: str = "quick", cell_timeout: int = CELL_TIMEOUT, progress: bool = True) -> Run:
+def run(name: str, given: Mapping[str, Any], profile: str = "quick", cell_timeout: int = CELL_TIMEOUT) -> Run:
     """Execute one notebook. A run that fails is kept and marked; this returns it all the same.
 
     Raises RequestError before anything is written when the request is wrong; WorkError when the run cannot be written (nothing is left);
@@ -107,7 +108,7 @@ def run(name: str, given: Mapping[str, Any], profile: str = "quick", cell_timeou
         clock = time.monotonic()
         try:
             with _terminate_as_interrupt():
-                outcome = _execute(path, partial, parameters, cell_timeout, progress)
+                outcome = _execute(path, partial, parameters, cell_timeout)
         except KeyboardInterrupt:
             interrupted, outcome = True, Outcome("killed", "interrupted (Ctrl-C or a signal to end)")
         run |= {"status": outcome.status, "error": outcome.error, "duration_s": round(time.monotonic() - clock, 3)}
@@ -197,8 +198,30 @@ def _terminate_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _execute(path: Path, partial: Path, parameters: dict[str, Any], cell_timeout: int, progress: bool) -> Outcome:
+class _Bar:
+    """Standard error for one progress bar. Afterwards it ends the line and lets nothing more through: papermill leaves bars open on errors."""
+
+    def __init__(self) -> None:
+        self.stream: TextIO | None = sys.stderr
+        self.last = "\n"
+
+    def write(self, text: str) -> None:
+        if self.stream and text:
+            self.stream.write(text)
+            self.last = text
+
+    def flush(self) -> None:
+        if self.stream:
+            self.stream.flush()
+
+    def close(self) -> None:
+        self.write("" if self.last.endswith("\n") else "\n")
+        self.stream = None
+
+
+def _execute(path: Path, partial: Path, parameters: dict[str, Any], cell_timeout: int) -> Outcome:
     os.environ[RUN_FOLDER] = str(partial)
+    bar = _Bar()
     try:
         papermill.execute_notebook(
             str(path),
@@ -206,34 +229,41 @@ def _execute(path: Path, partial: Path, parameters: dict[str, Any], cell_timeout
             parameters=parameters,
             kernel_name="python3",
             cwd=str(path.parent),
-            progress_bar=progress,
+            progress_bar={"desc": path.stem, "file": bar} if sys.stderr.isatty() else False,
             execution_timeout=cell_timeout,
             extra_arguments=QUIET_KERNEL,
         )
-    except PapermillExecutionError as error:
-        return Outcome("failed", f"cell {error.cell_index}: {error.ename}: {error.evalue}")
+    except PapermillExecutionError:
+        pass  # the notebook shows where
     except CellTimeoutError:
         return Outcome("timeout", f"a cell took longer than {cell_timeout} s")
     except DeadKernelError:
         return Outcome("failed", "the kernel died (killed, out of memory, or a crash in a library)")
     finally:
+        bar.close()
         del os.environ[RUN_FOLDER]
     return _judge(nbformat.read(partial / "notebook.ipynb", as_version=4), partial)
 
 
 def _judge(notebook: NotebookNode, partial: Path) -> Outcome:
-    """Papermill returned. Whether the notebook ran is another question: `sys.exit(0)` in a cell also returns."""
+    """Whether a notebook that papermill has done with did run: `sys.exit(0)` in a cell looks like an ordinary end to papermill."""
     for number, cell in enumerate(notebook.cells):
         if cell.cell_type != "code" or not cell.source.strip():
             continue
         for output in cell.outputs:
             if output.output_type == "error":
-                return Outcome("failed", f"cell {number}: {output.ename}: {output.evalue}")
+                return Outcome("failed", f"{_place(notebook, number)}: {output.ename}: {output.evalue}")
         if cell.execution_count is None:
-            return Outcome("failed", f"cell {number} was never executed: the kernel was shut down before it")
+            return Outcome("failed", f"{_place(notebook, number)} was never executed: the kernel was shut down before it")
     if not (partial / FOUND).is_file():
         return Outcome("failed", "the notebook recorded nothing: its last cell should call record(…)")
     return Outcome("succeeded", None)
+
+
+def _place(notebook: NotebookNode, index: int) -> str:
+    """Which code cell that is in the notebook as its author sees it, counted from 1, without the one that papermill adds."""
+    own = [c for c in notebook.cells[: index + 1] if c.cell_type == "code" and "injected-parameters" not in c.metadata.get("tags", [])]
+    return f"code cell {len(own)}"
 
 
 def _complete(path: Path, partial: Path, run: dict[str, Any]) -> Path:
@@ -242,10 +272,15 @@ def _complete(path: Path, partial: Path, run: dict[str, Any]) -> Path:
     if not executed.is_file():
         shutil.copyfile(path, executed)
     notebook = nbformat.read(executed, as_version=4)
-    if run["status"] == "succeeded":
-        run |= json.loads((partial / FOUND).read_text(encoding="utf-8"))
+    try:
+        _write_figures(notebook, partial)
+        if run["status"] == "succeeded":
+            found = json.loads((partial / FOUND).read_text(encoding="utf-8"))
+            validate_run(run | found)
+            run |= found
+    except (RequestError, ValueError) as error:
+        run |= {"status": "failed", "error": f"what the notebook handed over is not a record: {error}"}
     (partial / FOUND).unlink(missing_ok=True)
-    _write_figures(notebook, partial)
     run["artifacts"] = [{"path": file.relative_to(partial).as_posix(), "sha256": sha256_of(file)} for file in _files(partial)]
     report = partial / "report.html"
     report.write_text(report_html(run, notebook), encoding="utf-8")

@@ -50,5 +50,5 @@ def test_a_name_that_is_no_file_name_is_refused_before_any_path_is_built(home, n
 
 
 def test_an_unknown_data_set_names_the_nearest():
-    with pytest.raises(RequestError, match='there is no data set "ml100k". Did you mean "ml-100k"'):
+    with pytest.raises(RequestError, match=r'there is no data set "ml100k"\. Did you mean "ml-100k"'):
         load_card("ml100k")

@@ -79,14 +79,16 @@ def test_a_damaged_manifest_is_found_and_mended(tiny, text):
     tiny()
     snapshot = prepare("tiny")
     (snapshot.folder / "manifest.json").write_text(text)
-    with pytest.raises(WorkError, match="manifest.json is damaged"):
+    with pytest.raises(WorkError, match=r"manifest\.json is damaged"):
         load_dataset("tiny")
     assert prepare("tiny").id == snapshot.id
 
 
 def test_a_source_that_is_not_the_cards_is_refused_with_both_hashes(tiny, home):
     card = tiny()
-    card.write_text(card.read_text().replace('events = { name = "tiny.inter", sha256 = "', 'events = { name = "tiny.inter", sha256 = "f')[:-1])
+    card.write_text(
+        card.read_text().replace('events = { name = "tiny.inter", sha256 = "', 'events = { name = "tiny.inter", sha256 = "f')[:-1]
+    )
     text = card.read_text()
     start = text.index('sha256 = "f') + len('sha256 = "')
     card.write_text(text[: start + 64] + text[start + 65 :])

@@ -16,7 +16,10 @@ from workbench.errors import RequestError
 CARD = load_card("ml-100k")
 USERS, ITEMS = ["u1", "u10", "u2"], ["i0", "i1", "i2", "i3", "i4"]
 events = st.lists(
-    st.tuples(st.sampled_from(USERS), st.sampled_from(ITEMS), st.integers(1, 5), st.integers(0, 6)), min_size=1, max_size=40, unique_by=lambda e: e[:2]
+    st.tuples(st.sampled_from(USERS), st.sampled_from(ITEMS), st.integers(1, 5), st.integers(0, 6)),
+    min_size=1,
+    max_size=40,
+    unique_by=lambda e: e[:2],
 )
 
 
@@ -130,7 +133,7 @@ def test_fractions_that_are_no_split_are_refused(ml100k, fractions):
 
 
 def test_an_unknown_split_or_part_names_the_nearest(ml100k):
-    with pytest.raises(RequestError, match='no split "user-time". Did you mean "user_time"'):
+    with pytest.raises(RequestError, match=r'no split "user-time"\. Did you mean "user_time"'):
         ml100k.split("user-time")
     with pytest.raises(RequestError, match='no part to judge on "train"'):
         ml100k.split().holdout("train")

@@ -92,7 +92,12 @@ def test_letters_join_what_cannot_be_told_apart(base):
     n = len(base.users)
     rng = np.random.default_rng(0)
     common = rng.random(n)
-    values = {"best": common + 0.3, "good": common + 0.1 + 0.02 * rng.normal(size=n), "same": common + 0.1 + 0.02 * rng.normal(size=n), "bad": common}
+    values = {
+        "best": common + 0.3,
+        "good": common + 0.1 + 0.02 * rng.normal(size=n),
+        "same": common + 0.1 + 0.02 * rng.normal(size=n),
+        "bad": common,
+    }
     shared = letters({name: shifted(base, name, v) for name, v in values.items()}, METRIC)
     assert shared == {"best": "a", "good": "b", "same": "b", "bad": "c"}
 
@@ -117,7 +122,11 @@ def test_the_sentence_says_what_the_numbers_say(base):
     rng = np.random.default_rng(0)
     zero, noise = np.zeros(n), rng.normal(size=n)
     noise -= noise.mean()
-    assert decision(base, zero + 0.05 + 0.01 * noise, zero).headline().startswith("A finds more of what people like next than B: NDCG@10 up 0.050 (")
+    assert (
+        decision(base, zero + 0.05 + 0.01 * noise, zero)
+        .headline()
+        .startswith("A finds more of what people like next than B: NDCG@10 up 0.050 (")
+    )
     assert "A is ahead of B by less than the 0.01" in decision(base, zero + 0.005 + 0.001 * noise, zero).headline()
     assert "A, the best on validation, lost to B on test: NDCG@10 down 0.050" in decision(base, zero - 0.05 + 0.01 * noise, zero).headline()
     assert "A and B do equally well" in decision(base, 0.01 * noise, zero).headline()
@@ -136,10 +145,16 @@ def test_groups_that_differ_are_named(base):
     gain = torch.ones(n, dtype=torch.float64) * 0.1
     few = torch.arange(n) < 3
     gain[few] = torch.tensor([0.2, -0.2, 0.1], dtype=torch.float64)
-    assert "For people with few events we cannot tell." in decision(base, gain, np.zeros(n), groups={"few events": few, "many events": ~few}).headline()
+    assert (
+        "For people with few events we cannot tell."
+        in decision(base, gain, np.zeros(n), groups={"few events": few, "many events": ~few}).headline()
+    )
     gain[torch.arange(n) < 40] = -0.1
     early = torch.arange(n) < 40
-    assert "other way round for people with few events" in decision(base, gain, np.zeros(n), groups={"few events": early, "many": ~early}).headline()
+    assert (
+        "other way round for people with few events"
+        in decision(base, gain, np.zeros(n), groups={"few events": early, "many": ~early}).headline()
+    )
 
 
 def test_one_model_alone_is_said_to_be_alone(base):

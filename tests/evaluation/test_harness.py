@@ -87,7 +87,9 @@ def test_relabelling_people_and_items_changes_nothing(log):
     train, judged = log
     scores = np.random.default_rng(1).normal(size=(60, 40))
     users, items = np.random.default_rng(2).permutation(60), np.random.default_rng(3).permutation(40)
-    moved = [interactions([(int(users[u]), int(items[i])) for u, i in zip(x.users, x.items, strict=True)], 60, 40) for x in (train, judged.truth)]
+    moved = [
+        interactions([(int(users[u]), int(items[i])) for u, i in zip(x.users, x.items, strict=True)], 60, 40) for x in (train, judged.truth)
+    ]
     renamed = np.empty_like(scores)
     renamed[np.ix_(users, items)] = scores
     before, after = (evaluate(Scores(s), h, name="") for s, h in ((scores, judged), (renamed, holdout(*moved))))
@@ -140,7 +142,10 @@ def test_nobody_to_judge_is_an_answer_not_a_nan():
 def test_quality_on_ml_100k_is_bounded_on_both_sides(ml100k):
     parts = ml100k.split()
     judged = parts.holdout()
-    found = {name: evaluate(create(name).fit(parts.train), judged, name=name).mean("ndcg@10") for name in ("random", "popularity", "item_knn", "ease")}
+    found = {
+        name: evaluate(create(name).fit(parts.train), judged, name=name).mean("ndcg@10")
+        for name in ("random", "popularity", "item_knn", "ease")
+    }
     assert 0.001 < found["random"] < 0.02
     assert 0.06 < found["popularity"] < 0.10
     assert 0.10 < found["item_knn"] < 0.14

@@ -1,7 +1,6 @@
 from math import log2
 
 import pytest
-
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import tensor

@@ -53,7 +53,19 @@ def display(data, metadata=None):
 
 def test_the_order_is_verdict_numbers_guardrails_evidence_limits_origin():
     page = report_html(RUN, notebook(new_markdown_cell("## For whom?\n\nEveryone."), code(display({"text/plain": "evidence"}))))
-    places = [page.index(text) for text in ("A beats B.", "0.1", "coverage", 'href="#For-whom', "Somebody asks", "evidence", "It says little.", "tiny@0123456789ab")]
+    places = [
+        page.index(text)
+        for text in (
+            "A beats B.",
+            "0.1",
+            "coverage",
+            'href="#For-whom',
+            "Somebody asks",
+            "evidence",
+            "It says little.",
+            "tiny@0123456789ab",
+        )
+    ]
     assert places == sorted(places)
     assert page.count("Which is better?") == 1
     assert 'id="For-whom?"' in page or 'id="For-whom' in page

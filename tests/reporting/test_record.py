@@ -59,7 +59,9 @@ def found(tiny, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     folder.mkdir()
     monkeypatch.setenv(RUN_FOLDER, str(folder))
-    record(dataset=data, split=parts, seed=0, verdict=Verdict("Yes."), metrics=metric_rows(results), evaluations=results, comparisons=groups)
+    record(
+        dataset=data, split=parts, seed=0, verdict=Verdict("Yes."), metrics=metric_rows(results), evaluations=results, comparisons=groups
+    )
     return data, results, folder
 
 

@@ -5,7 +5,16 @@ import torch
 from workbench.data import load_dataset
 from workbench.evaluation import by_activity, decide, evaluate
 from workbench.models import create
-from workbench.reporting import audit_metrics, audit_verdict, by_group, field_figure, field_table, retrieval_verdict, tail_figure, timeline_figure
+from workbench.reporting import (
+    audit_metrics,
+    audit_verdict,
+    by_group,
+    field_figure,
+    field_table,
+    retrieval_verdict,
+    tail_figure,
+    timeline_figure,
+)
 from workbench.training import search
 
 
@@ -22,7 +31,10 @@ def test_on_ml_100k_the_report_says_what_is_so(ml100k):
     parts, decision, results = retrieval(ml100k, "user_time", ["popularity", "item_knn", "ease"])
     verdict = retrieval_verdict(decision, parts, results, (10,))
     assert verdict.headline.startswith("EASE finds more of what people like next than Item-kNN: NDCG@10 up 0.02")
-    assert [(rail.state, rail.text) for rail in verdict.guardrails[:2]] == [("pass", "the split keeps its promises"), ("pass", "beats popularity")]
+    assert [(rail.state, rail.text) for rail in verdict.guardrails[:2]] == [
+        ("pass", "the split keeps its promises"),
+        ("pass", "beats popularity"),
+    ]
     assert any("108 of 943 people with test events liked nothing there" in limit for limit in verdict.limits)
     assert any("earliest test event of anybody" in limit for limit in verdict.limits)
     assert field_table(results, "ndcg@10", (10,), dict.fromkeys(results, 2.0)).frame["alike"].tolist() == ["a", "b", "c"]
@@ -66,7 +78,9 @@ def test_the_audit_recommends_the_split_that_leaves_most_people_with_a_history(m
 
 def test_alt_texts_carry_the_numbers(ml100k):
     splits = {"global_time": ml100k.split("global_time")}
-    counts = torch.sort(splits["global_time"].train.plus(splits["global_time"].valid).plus(splits["global_time"].test).events_per_item).values
+    counts = torch.sort(
+        splits["global_time"].train.plus(splits["global_time"].valid).plus(splits["global_time"].test).events_per_item
+    ).values
     top_tenth = counts.flip(0)[:168].sum().item() / 100_000
     assert f"most popular tenth of the items holds {top_tenth:.0%} of the events" in tail_figure(ml100k).alt
     assert "validation on day 168; test on day" in timeline_figure(ml100k, splits["global_time"]).alt

@@ -88,4 +88,3 @@ def decide(
         overall=compare(chosen, rival, metric, seed=seed) if rival else None,
         groups=compare_groups(chosen, rival, metric, groups, seed=seed) if rival else [],
     )
-

@@ -16,6 +16,8 @@ TAGS = {
     *("a", "blockquote", "br", "code", "em", "h1", "h2", "h3", "h4", "hr", "li", "ol", "p", "pre", "strong", "sub", "sup", "ul"),
     *("table", "caption", "thead", "tbody", "tr", "th", "td"),
 }
+SKIPPED = {"report-skip", "parameters", "injected-parameters", "papermill-error-cell-tag"}
+"""Tags of cells that the page says elsewhere: parameters, the verdict, papermill's own notes on an error."""
 ATTRIBUTES = {"a": ["href", "class"], "th": ["scope", "class"], "td": ["class"], "h1": ["id"], "h2": ["id"], "h3": ["id"], "h4": ["id"]}
 
 
@@ -49,9 +51,7 @@ def _templates() -> Environment:
 
 def report_html(run: dict[str, Any], notebook: NotebookNode) -> str:
     """The page of one run: verdict first, then the notebook with its code folded away, limits and provenance at the end."""
-    cells = [
-        cell for cell in notebook.cells if not {"report-skip", "injected-parameters", "parameters"} & set(cell.metadata.get("tags", []))
-    ]
+    cells = [cell for cell in notebook.cells if not SKIPPED & set(cell.metadata.get("tags", []))]
     if cells and cells[0].cell_type == "markdown":  # the question is the page's title
         cells = [NotebookNode(cells[0], source=re.sub(r"\A# .*\n*", "", cells[0].source)), *cells[1:]]
     rendered = "".join(_markdown(cell.source) for cell in cells if cell.cell_type == "markdown")

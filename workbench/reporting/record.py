@@ -106,19 +106,24 @@ def slices_frame(comparisons: Sequence[Comparison]) -> pd.DataFrame:
 
 
 @functools.cache
-def _validate() -> Callable[[Any], Any]:
+def _schema() -> Callable[[Any], Any]:
     schema = json.loads(files("workbench.reporting").joinpath("run.schema.json").read_text(encoding="utf-8"))
     return cast("Callable[[Any], Any]", fastjsonschema.compile(schema))
 
 
+def validate_run(run: dict[str, Any]) -> None:
+    """Raises ValueError, naming the place, for a run that run.schema.json does not allow."""
+    _schema()(run)
+
+
 def write_run(folder: Path, run: dict[str, Any]) -> None:
-    """Validate against run.schema.json and write run.json. Raises ValueError for a run that is not one."""
-    _validate()(run)
+    """Validate and write run.json. Raises ValueError for a run that is not one."""
+    validate_run(run)
     write_json(folder / "run.json", run)
 
 
 def read_run(folder: Path) -> dict[str, Any]:
     """Raises ValueError (not JSON, or not the schema's) for a run.json that is damaged, OSError when there is none."""
     run: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    _validate()(run)
+    validate_run(run)
     return run

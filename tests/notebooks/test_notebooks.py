@@ -1,0 +1,99 @@
+"""The committed notebooks: thin, executed, and checked by something that can fail."""
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from tests.conftest import ROOT
+from workbench.parameters import load_plans
+from workbench.runner import list_notebooks, notebook_parameters, run
+
+NAMES = ["01_data_audit", "02_retrieval"]
+CHECKED_BY_NAME = {"dataset", "k", "models", "split", "seed"}
+
+
+def cells(name, tag=None):
+    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    return [cell for cell in notebook.cells if tag is None or tag in cell.metadata.get("tags", [])]
+
+
+def test_all_notebooks_are_known_here_and_to_the_suite():
+    assert list_notebooks() == NAMES == sorted(load_plans())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_notebooks_are_thin_executed_and_small(name):
+    code = [cell for cell in cells(name) if cell.cell_type == "code"]
+    assert cells(name)[0].source.startswith("# ")
+    assert "?" in cells(name)[0].source.splitlines()[0], "one question"
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    for cell in code:
+        assert cell.source.count("\n") < 15
+        assert len(json.dumps(cell.outputs)) <= 2048
+        tree = ast.parse(cell.source)
+        assert not any(isinstance(node, ast.ClassDef | ast.FunctionDef | ast.Try | ast.While) for node in ast.walk(tree))
+    assert len(cells(name, "parameters")) == 1
+    assert code[-1].source.startswith("record(")
+    assert not re.search(r"https?://|(?<!\w)/(?:home|root|tmp|work)\b", (ROOT / "notebooks" / f"{name}.ipynb").read_text())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_parameter_is_typed_explained_and_ranged(name):
+    for parameter in notebook_parameters(name).values():
+        assert parameter.help, parameter.name
+        assert parameter.name in CHECKED_BY_NAME or parameter.kind == "bool", (
+            f"{parameter.name} has no range check in workbench/parameters.py"
+        )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_checked_cell_holds_real_numbers(name):
+    checked = cells(name, "nbval-check-output")
+    assert checked
+    for cell in checked:
+        assert all(re.search(r"\d", output.text) for output in cell.outputs)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nbval_fails_when_a_checked_number_is_broken(name, tmp_path):
+    copy = tmp_path / f"{name}.ipynb"
+    shutil.copy(ROOT / "notebooks" / f"{name}.ipynb", copy)
+    notebook = nbformat.read(copy, as_version=4)
+    (checked,) = (cell for cell in notebook.cells if "nbval-check-output" in cell.metadata.get("tags", []))
+    text = checked.outputs[0].text
+    place = re.search(r"\d(?=\D*$)", text).start()  # the last digit
+    checked.outputs[0].text = text[:place] + str((int(text[place]) + 1) % 10) + text[place + 1 :]
+    nbformat.write(notebook, copy)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-c",
+        str(ROOT / "pyproject.toml"),
+        "--rootdir",
+        str(tmp_path),
+    ]
+    done = subprocess.run([*command, "--nbval-lax", "--nbval-current-env", str(copy)], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1, done.stdout[-2000:]
+    assert re.search(r"1 failed, \d+ passed", done.stdout), done.stdout[-2000:]
+
+
+def test_the_rounding_of_the_checked_numbers_cannot_flip():
+    """Another BLAS moves a metric by 1e-4 at most; each unrounded value is further than that from where its rounding would change."""
+    printed = dict(line.split() for line in cells("02_retrieval", "nbval-check-output")[0].outputs[0].text.splitlines())
+    assert set(printed) == {"random", "popularity", "item_knn", "ease"}
+    done = run("02_retrieval", {})
+    shutil.rmtree(done.folder)
+    exact = {row["model"]: row["value"] for row in done.record["metrics"] if (row["name"], row["k"]) == ("recall", 100)}
+    for name, text in printed.items():
+        assert f"{exact[name]:.2f}" == text
+        assert abs(exact[name] - float(text)) < 0.005 - 0.001, f"{name}: {exact[name]} is near an edge of its rounding"

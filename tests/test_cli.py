@@ -1,0 +1,117 @@
+"""The command line as a person meets it: one clear line, the right exit code, nothing written."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+from workbench.cli import main
+
+
+@pytest.fixture
+def project(home, ml100k):
+    """The notebooks and ML-100k's snapshot in a folder of its own."""
+    shutil.copytree(ml100k.snapshot.folder.parent.parent.parent, home / "datasets", dirs_exist_ok=True)
+    for path in (ROOT / "notebooks").glob("*.*"):
+        shutil.copy(path, home / "notebooks")
+    return home
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("run 02_retrieval -p topk=5", """there is no parameter of 02_retrieval "topk". (dataset, k, models, seed, split, tuned)"""),
+        ("run 02_retrieval -p modls=ease", """there is no parameter of 02_retrieval "modls". Did you mean "models"?"""),
+        ("run 02_retrieval -p k=ten", "k = 'ten' should be a whole number."),
+        ("run 02_retrieval -p k=1e1", "k = '1e1' should be a whole number."),
+        ("run 02_retrieval -p k=10.0", "k = '10.0' should be a whole number."),
+        ("run 02_retrieval -p tuned=maybe", "tuned = 'maybe' should be true or false."),
+        ("run 02_retrieval -p k=0", "k = 0 should be at least 1."),
+        ("run 02_retrieval -p k=1683", "k = 1683 should be between 1 and 1682, the size of the catalogue."),
+        ("run 02_retrieval -p seed=-1", "seed = -1 should be between 0 and 4294967295."),
+        ("run 02_retrieval -p dataset=ml-1k", 'there is no data set "ml-1k". Did you mean "ml-100k"?'),
+        ("run 02_retrieval -p dataset=../ml-100k", '"../ml-100k" cannot be the name of a data set'),
+        ("run 02_retrieval -p models=ease,sasrek", 'there is no model "sasrek".'),
+        ("run 02_retrieval -p models=", 'models = "" should name each model once'),
+        ("run 02_retrieval -p split=user-time", 'there is no split "user-time". Did you mean "user_time"?'),
+        ("run 02_retreival", 'there is no notebook "02_retreival". Did you mean "02_retrieval"?'),
+        ("run ../02_retrieval", '"../02_retrieval" cannot be the name of a notebook'),
+        ("run 02_retrieval -p k", '-p "k" should be name=value.'),
+        ("run 02_retrieval -p k=1 -p k=2", "-p k is given twice."),
+        ("run 02_retrieval --profile fast", "argument --profile: invalid choice: 'fast'"),
+        ("run 02_retrieval --cell-timeout 0", "--cell-timeout 0 should be at least 1."),
+        ("report --dataset nothing", 'there is no data set "nothing".'),
+        ("data prepare ../x", '"../x" cannot be the name of a data set'),
+        ("data describe ml100k", 'there is no data set "ml100k". Did you mean "ml-100k"?'),
+        ("promote", "argument COMMAND: invalid choice: 'promote'"),
+        ("", "the following arguments are required: COMMAND"),
+    ],
+)
+def test_a_wrong_request_is_one_line_exit_code_2_and_nothing_written(project, capsys, arguments, line):
+    before = {path: path.stat().st_mtime_ns for path in project.rglob("*") if path.name != ".lock"}
+    assert main(arguments.split()) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"workbench: {line}")
+    assert said.err.count("\n") == 1
+    assert {path: path.stat().st_mtime_ns for path in project.rglob("*") if path.name != ".lock"} == before
+
+
+def test_a_damaged_snapshot_is_exit_code_1_with_what_and_where(project, capsys):
+    (events,) = project.rglob("events.parquet")
+    events.write_bytes(events.read_bytes()[:-1])
+    assert main(["run", "02_retrieval"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("workbench: the snapshot ml-100k@")
+    assert "is damaged: events.parquet hashes to" in said
+    assert said.count("\n") == 1
+    assert list((project / "reports").iterdir()) == []
+
+
+def test_the_suite_runs_from_nothing_to_an_index(project):
+    done = subprocess.run(
+        [sys.executable, "-m", "workbench.cli", "report", "--profile", "quick"], cwd=project, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.splitlines()[-1] == "reports/index.html"
+    assert "EASE finds more of what people like next than Item-kNN" in done.stdout
+    page = (project / "reports" / "index.html").read_text()
+    assert page.count("report.html") == 2
+    (run,) = (project / "reports" / "02_retrieval").iterdir()
+    files = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
+    assert files == {
+        "notebook.ipynb",
+        "report.html",
+        "run.json",
+        "metrics.parquet",
+        "slices.csv",
+        "figures/field.png",
+        "figures/by_activity.png",
+    }
+
+
+def test_when_a_notebook_fails_those_that_need_it_are_left_out(project, capsys):
+    import nbformat
+
+    path = project / "notebooks" / "01_data_audit.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[2].source = "1 / 0"
+    nbformat.write(notebook, path)
+    assert main(["report", "--profile", "quick"]) == 1
+    said = capsys.readouterr().out
+    assert "01_data_audit" in said
+    assert "failed: code cell 2: ZeroDivisionError" in said
+    assert "02_retrieval: left out, because 01_data_audit did not succeed" in said
+    assert "1 of 1 runs did not succeed" in (project / "reports" / "index.html").read_text()
+
+
+def test_data_commands_say_what_is_there(project, capsys):
+    assert main(["data", "list"]) == 0
+    assert main(["data", "prepare", "ml-100k"]) == 0
+    assert main(["data", "describe", "ml-100k"]) == 0
+    said = capsys.readouterr().out
+    assert "ml-100k              MovieLens 100k" in said
+    assert "100,000 events" in said
+    assert "items in the catalogue" in said

@@ -1,0 +1,49 @@
+import pytest
+
+from workbench.errors import RequestError, WorkError
+from workbench.parameters import Parameter, declared, load_plans, resolve
+
+KNOWN = {
+    "k": Parameter("k", "int", 10, ""),
+    "rate": Parameter("rate", "float", 0.5, ""),
+    "tuned": Parameter("tuned", "bool", False, ""),
+    "name": Parameter("name", "str", "a", ""),
+}
+
+
+def test_text_becomes_the_type_the_notebook_declares():
+    given = {"k": " 7 ", "rate": "1e-3", "tuned": "True", "name": "7"}
+    assert resolve("n", KNOWN, given) == {"k": 7, "rate": 0.001, "tuned": True, "name": "7"}
+    assert resolve("n", KNOWN, {"rate": 2}) == {"k": 10, "rate": 2.0, "tuned": False, "name": "a"}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *({"k": value} for value in (True, 1.0, None, "0x10", "1_0", "__import__('os')")),
+        *({"rate": value} for value in ("nan", "inf", "", True)),
+        *({"tuned": value} for value in (1, "1", "yes")),
+        {"name": 7},
+    ],
+)
+def test_nothing_is_guessed(given):
+    with pytest.raises(RequestError, match="should be"):
+        resolve("n", KNOWN, given)
+
+
+def test_a_parameter_needs_a_type_and_a_literal():
+    good = {"name": "k", "inferred_type_name": "int", "default": "10", "help": "cut-off"}
+    assert declared({"k": good}, "n")["k"] == Parameter("k", "int", 10, "cut-off")
+    for wrong in ({"inferred_type_name": "None"}, {"default": "f()"}, {"default": "'10'"}, {"default": "True"}):
+        with pytest.raises(WorkError, match="n, parameter k: write it as"):
+            declared({"k": {**good, **wrong}}, "n")
+
+
+def test_the_suites_order_follows_what_notebooks_need(home):
+    plans = home / "notebooks" / "profiles.toml"
+    plans.write_text('[c]\nneeds = ["b"]\n[a]\n[b]\nneeds = ["a"]\nfull = { k = 3 }\n')
+    assert list(load_plans()) == ["a", "b", "c"]
+    assert load_plans()["b"].full == {"k": 3}
+    plans.write_text('[a]\nneeds = ["b"]\n[b]\nneeds = ["a"]\n')
+    with pytest.raises(WorkError, match="a, b need one another"):
+        load_plans()

@@ -1,0 +1,173 @@
+"""How a run ends, with real kernels: every way that is not a success is told apart, kept and marked."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from workbench.errors import WorkError
+from workbench.reporting.record import FOUND, RUN_FOLDER, read_run
+from workbench.runner import run
+
+RECORD = f"""
+import json, os
+verdict = {{"headline": "It works.", "numbers": [], "guardrails": [], "limits": []}}
+found = {{"dataset": None, "split": None, "seed": 0, "metrics": [], "verdict": verdict}}
+with open(os.path.join(os.environ["{RUN_FOLDER}"], "{FOUND}"), "w") as file:
+    json.dump(found, file)
+"""
+
+
+@pytest.fixture
+def write(home):
+    def notebook(*cells, parameters="n: int = 1  # a number", name="made", record=True):
+        code = [new_code_cell(source) for source in (*cells, *([RECORD] if record else []))]
+        first = [new_markdown_cell("# Does it run?\n\nA test asks."), new_code_cell(parameters, metadata={"tags": ["parameters"]})]
+        book = new_notebook(
+            cells=[*first, *code], metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+        )
+        nbformat.write(book, home / "notebooks" / f"{name}.ipynb")
+        return name
+
+    return notebook
+
+
+def runs(home, name="made"):
+    return sorted(path.name for path in (home / "reports" / name).iterdir())
+
+
+def go(name, given=None, **options):
+    return run(name, given or {}, **options)
+
+
+def test_a_run_that_works_is_whole_and_its_record_true(write, home):
+    done = go(write("print(n)", "import os; print(os.getcwd())"), {"n": "7"})
+    assert done.succeeded
+    assert runs(home) == [done.folder.name]
+    record = read_run(done.folder)
+    assert record == done.record
+    assert (record["verdict"]["headline"], record["parameters"], record["title"]) == ("It works.", {"n": 7}, "Does it run?")
+    assert {artifact["path"] for artifact in record["artifacts"]} == {"notebook.ipynb", "report.html"}
+    assert not (done.folder / FOUND).exists()
+    notebook = nbformat.read(done.folder / "notebook.ipynb", as_version=4)
+    printed = [output.text for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert printed == ["7\n", f"{home / 'notebooks'}\n"]
+    assert "It works." in (done.folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("cell", "error"),
+    [
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("import sys; sys.exit(0)", "SystemExit: 0"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "the kernel died"),
+        ("import os; os._exit(0)", "the kernel died"),
+    ],
+)
+def test_a_run_that_breaks_is_kept_and_says_how(write, home, cell, error):
+    done = go(write(cell))
+    assert done.record["status"] == "failed"
+    assert error in done.record["error"]
+    assert read_run(done.folder)["verdict"] is None
+    assert runs(home) == [done.folder.name]
+    assert f"This run failed: {done.record['error']}" in (done.folder / "report.html").read_text()
+
+
+def test_an_exit_after_the_record_is_no_success_either(write):
+    done = go(write(RECORD, "raise SystemExit(0)", record=False))
+    assert (done.record["status"], done.record["verdict"]) == ("failed", None)
+
+
+def test_a_cell_that_hangs_is_a_timeout(write):
+    done = go(write("import time; time.sleep(60)"), cell_timeout=2)
+    assert (done.record["status"], done.record["error"]) == ("timeout", "a cell took longer than 2 s")
+
+
+def test_a_notebook_that_records_nothing_has_not_succeeded(write):
+    done = go(write("1 + 1", record=False))
+    assert done.record["status"] == "failed"
+    assert "recorded nothing" in done.record["error"]
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_a_signal_to_end_keep_the_run_as_killed_and_leave_no_kernel(write, home, ending):
+    name = write("import os, pathlib, time; pathlib.Path('kernel').write_text(str(os.getpid())); time.sleep(120)")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "workbench.cli", "run", name], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    kernel = home / "notebooks" / "kernel"
+    wait(lambda: kernel.exists() and kernel.read_text())
+    time.sleep(0.2)
+    process.send_signal(ending)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert said.endswith("workbench: interrupted\n")
+    assert "Traceback" not in said
+    (folder,) = runs(home)
+    assert read_run(home / "reports" / "made" / folder)["status"] == "killed"
+    assert "killed" in (home / "reports" / "index.html").read_text()
+    wait(lambda: not Path(f"/proc/{kernel.read_text()}").exists())
+
+
+def wait(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
+
+
+def test_two_runs_at_once_never_share_a_folder(write, home):
+    command = [sys.executable, "-m", "workbench.cli", "run", write("pass")]
+    both = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(2)]
+    assert [process.wait() for process in both] == [0, 0]
+    first, second = runs(home)
+    assert first.split("-")[1] == second.split("-")[1], "the same request has the same hash"
+    assert {read_run(home / "reports" / "made" / name)["run_id"] for name in (first, second)} == {first, second}
+
+
+def test_what_decides_the_result_decides_the_hash(write):
+    def digest(*cells, **given):
+        return go(write(*cells), given).folder.name.split("-")[1]
+
+    once = digest("1")
+    assert digest("1") == once
+    assert len({once, digest("2"), digest("1", n=2)}) == 3
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_folder(write, home):
+    name = write("pass")
+    limit = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (900, 900)); "  # bytes: no notebook fits
+    code = limit + "from workbench.cli import main; sys.exit(main(['run', 'made']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
+    assert done.returncode == 1, done.stderr
+    assert "workbench: could not write the run of made under" in done.stderr.splitlines()[-1]
+    assert runs(home, name) == []
+
+
+def test_figures_are_files_of_the_run_and_their_names_are_checked(write):
+    show = "from IPython.display import display; display({{'image/png': 'iVBORw0KGgo='}}, raw=True, "
+    figure = show + "metadata={{'image/png': {{'name': '{}'}}}})"
+    done = go(write(figure.format("dots")))
+    assert "figures/dots.png" in {artifact["path"] for artifact in done.record["artifacts"]}
+    bad = go(write(figure.format("../../dots")))
+    assert bad.record["status"] == "failed"
+    assert "cannot be the name of a figure" in bad.record["error"]
+
+
+def test_an_untyped_parameter_is_the_notebooks_mistake(write):
+    with pytest.raises(WorkError, match="made, parameter n: write it as `name: type = literal`"):
+        go(write(parameters="n = None"))
+
+
+def test_a_record_of_nonsense_fails_the_run(write):
+    done = go(write(RECORD.replace('"headline": "It works.", ', ""), record=False))
+    assert done.record["status"] == "failed"
+    assert "verdict" in done.record["error"]
+    assert json.loads((done.folder / "run.json").read_text())["verdict"] is None
