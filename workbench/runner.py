@@ -199,7 +199,7 @@ def _terminate_as_interrupt() -> Iterator[None]:
 
 
 class _Bar:
-    """Standard error for one progress bar. Afterwards it ends the line and lets nothing more through: papermill leaves bars open on errors."""
+    """Standard error for one progress bar; once closed, the line is ended and nothing gets through. (Papermill leaves bars open on errors.)"""
 
     def __init__(self) -> None:
         self.stream: TextIO | None = sys.stderr
