@@ -63,6 +63,6 @@ def report_html(run: dict[str, Any], notebook: NotebookNode) -> str:
 
 
 def index_html(entries: Sequence[dict[str, str]]) -> str:
-    """The page of all runs; `entries` in the order to show, with state, path, text, notebook, data, when, took."""
+    """The page of all runs; `entries` in the order to show, with state, path, text, notebook, profile, data, when, took."""
     failures = sum(entry["state"] != "succeeded" for entry in entries)
     return _templates().get_template("index.html.j2").render(runs=entries, failures=failures)

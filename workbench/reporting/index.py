@@ -33,20 +33,14 @@ def _entry(folder: Path) -> dict[str, str]:
         run = read_run(folder)
     except (OSError, ValueError) as error:
         reason = f"its run.json cannot be read: {str(error).splitlines()[0]}"
-        return {
-            "state": "unreadable",
-            "path": path,
-            "text": reason,
-            "notebook": folder.parent.name,
-            "data": "",
-            "when": folder.name,
-            "took": "",
-        }
+        blank = dict.fromkeys(("profile", "data", "took"), "")
+        return {"state": "unreadable", "path": path, "text": reason, "notebook": folder.parent.name, "when": folder.name, **blank}
     return {
         "state": run["status"],
         "path": path,
         "text": run["verdict"]["headline"] if run["status"] == "succeeded" else run["error"],
         "notebook": run["notebook"],
+        "profile": run["profile"],
         "data": run["dataset"]["snapshot"] if run["dataset"] else "",
         "when": moment(run["started"]),
         "took": f"{run['duration_s']:.0f} s",

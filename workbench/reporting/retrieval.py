@@ -58,7 +58,7 @@ def field_table(results: Mapping[str, Evaluation], metric: str, ks: tuple[int, .
                 "alike": shared[name],
                 f"Recall@{wide}": result.mean(f"recall@{wide}"),
                 f"MRR@{cut}": result.mean(f"mrr@{cut}"),
-                f"coverage@{cut}": f"{result.coverage(cut):.0%}",
+                f"Coverage@{cut}": result.coverage(cut),
                 "train": f"{seconds[name]:.0f} s" if seconds[name] >= 1 else "under 1 s",
             }
         )
