@@ -64,7 +64,7 @@ def lock(root: Path) -> None:
             "--no-emit-find-links",
         ]
         compiler = [sys.executable, "-m", "piptools", "compile"]
-        subprocess.run([*compiler, *options, f"--output-file={output}", str(root / "pyproject.toml")], check=True)
+        subprocess.run([*compiler, *options, f"--output-file={output}", "pyproject.toml"], check=True, cwd=root)
         pins = re.sub(
             r"^(\S+==[^+\s]+)\+\S+", r"\1", output.read_text(encoding="utf-8"), flags=re.MULTILINE
         )  # torch 2.13.0+cpu, where one is at hand

@@ -1,16 +1,10 @@
 """Executes a notebook into a run folder. The only caller of papermill.
 
-A run folder is put together under a temporary name that one process owns, and renamed when it is complete. A run is a success
-when papermill returned, every code cell ran, no cell shows an error, and the notebook handed over its findings.
+A run is a success when papermill returned, every code cell ran, no cell shows an error, and the notebook handed over its findings.
 """
 
-import base64
 import contextlib
-import datetime
-import hashlib
-import json
 import os
-import re
 import shutil
 import signal
 import sys
@@ -28,16 +22,11 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
-from workbench.data import load_dataset
-from workbench.data.source import sha256_of
-from workbench.environment import code_state, packages_hash, python_version
-from workbench.errors import RequestError, WorkError, unknown
-from workbench.files import publish_folder
+from workbench.errors import WorkError, unknown
 from workbench.parameters import Parameter, check_ranges, declared, load_plans, resolve
 from workbench.paths import checked_name, home
-from workbench.reporting.html import report_html
-from workbench.reporting.record import FOUND, RUN_FOLDER, validate_run, write_run
-from workbench.training import choose_device
+from workbench.reporting.record import FOUND, RUN_FOLDER
+from workbench.run_folder import claim_folder, complete_run, describe_run
 
 CELL_TIMEOUT = 1800
 """Seconds one cell may take."""
@@ -100,89 +89,21 @@ def run(name: str, given: Mapping[str, Any], profile: str = "quick", cell_timeou
     """
     path = notebook_path(name)
     parameters = resolve_parameters(name, given, profile)
-    run = _describe(path, parameters, profile)
-    interrupted = False
+    run = describe_run(path, parameters, profile)
     try:
-        partial, run["run_id"] = _claim(path.stem, _digest(path, run))
-        run["started"] = _now().isoformat(timespec="seconds")
-        clock = time.monotonic()
+        partial = claim_folder(path, run)
         try:
-            with _terminate_as_interrupt():
-                outcome = _execute(path, partial, parameters, cell_timeout)
-        except KeyboardInterrupt:
-            interrupted, outcome = True, Outcome("killed", "interrupted (Ctrl-C or a signal to end)")
-        run |= {"status": outcome.status, "error": outcome.error, "duration_s": round(time.monotonic() - clock, 3)}
-        final = _complete(path, partial, run)
+            clock = time.monotonic()
+            outcome = _execute(path, partial, parameters, cell_timeout)
+            run |= {"status": outcome.status, "error": outcome.error, "duration_s": round(time.monotonic() - clock, 3)}
+            final = complete_run(path, partial, run)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise WorkError(f"could not write the run of {path.stem} under {home() / 'reports'}: {error}") from error
-    finally:
-        if "partial" in locals():
-            shutil.rmtree(partial, ignore_errors=True)
-    if interrupted:
+    if run["status"] == "killed":
         raise KeyboardInterrupt
     return Run(final, run)
-
-
-def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)
-
-
-def _describe(path: Path, parameters: dict[str, Any], profile: str) -> dict[str, Any]:
-    """The part of run.json that is known before the notebook runs."""
-    device = choose_device()
-    dataset = None
-    if "dataset" in parameters:
-        snapshot = load_dataset(parameters["dataset"]).snapshot
-        dataset = {"name": snapshot.name, "snapshot": snapshot.id, "events": snapshot.manifest["tables"]["events"]["rows"]}
-    return {
-        "schema_version": 1,
-        "notebook": path.stem,
-        "title": _title(nbformat.read(path, as_version=4)),
-        "profile": profile,
-        "parameters": parameters,
-        "dataset": dataset,
-        "split": None,
-        "code": code_state(),
-        "environment": {
-            "python": python_version(),
-            "packages_hash": packages_hash(),
-            "device": device.name,
-            "device_reason": device.reason,
-            "threads": device.threads,
-        },
-        "seed": parameters.get("seed"),
-        "metrics": [],
-        "artifacts": [],
-        "verdict": None,
-    }
-
-
-def _digest(path: Path, run: dict[str, Any]) -> str:
-    """8 hex over everything that decides the result: the notebook's cells, parameters, snapshot, code, environment."""
-    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells]
-    decides = [path.stem, cells, run["parameters"], run["dataset"], run["code"], run["environment"]]
-    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def _title(notebook: NotebookNode) -> str:
-    first = notebook.cells[0].source if notebook.cells else ""
-    match = re.match(r"# (.+)", first)
-    return match[1].strip() if match else "untitled"
-
-
-def _claim(notebook: str, digest: str) -> tuple[Path, str]:
-    """A partial folder that only this process has, and the run-id it stands for; a name that is taken means the next second."""
-    root = home() / "reports" / notebook
-    root.mkdir(parents=True, exist_ok=True)
-    while True:
-        run_id = f"{_now():%Y%m%dT%H%M%SZ}-{digest}"
-        partial = root / f".{run_id}.partial"
-        with contextlib.suppress(FileExistsError):
-            partial.mkdir()
-            if not (root / run_id).exists():
-                return partial, run_id
-            partial.rmdir()
-        time.sleep(0.2)
 
 
 @contextlib.contextmanager
@@ -199,7 +120,7 @@ def _terminate_as_interrupt() -> Iterator[None]:
 
 
 class _Bar:
-    """Standard error for one progress bar; once closed, the line is ended and nothing gets through. (Papermill leaves bars open on errors.)"""
+    """Standard error for one progress bar; once closed, nothing more gets through. Papermill leaves bars open on errors."""
 
     def __init__(self) -> None:
         self.stream: TextIO | None = sys.stderr
@@ -223,18 +144,21 @@ def _execute(path: Path, partial: Path, parameters: dict[str, Any], cell_timeout
     os.environ[RUN_FOLDER] = str(partial)
     bar = _Bar()
     try:
-        papermill.execute_notebook(
-            str(path),
-            str(partial / "notebook.ipynb"),
-            parameters=parameters,
-            kernel_name="python3",
-            cwd=str(path.parent),
-            progress_bar={"desc": path.stem, "file": bar} if sys.stderr.isatty() else False,
-            execution_timeout=cell_timeout,
-            extra_arguments=QUIET_KERNEL,
-        )
+        with _terminate_as_interrupt():
+            papermill.execute_notebook(
+                str(path),
+                str(partial / "notebook.ipynb"),
+                parameters=parameters,
+                kernel_name="python3",
+                cwd=str(path.parent),
+                progress_bar={"desc": path.stem, "file": bar} if sys.stderr.isatty() else False,
+                execution_timeout=cell_timeout,
+                extra_arguments=QUIET_KERNEL,
+            )
     except PapermillExecutionError:
         pass  # the notebook shows where
+    except KeyboardInterrupt:
+        return Outcome("killed", "interrupted (Ctrl-C or a signal to end)")
     except CellTimeoutError:
         return Outcome("timeout", f"a cell took longer than {cell_timeout} s")
     except DeadKernelError:
@@ -264,42 +188,3 @@ def _place(notebook: NotebookNode, index: int) -> str:
     """Which code cell that is in the notebook as its author sees it, counted from 1, without the one that papermill adds."""
     own = [c for c in notebook.cells[: index + 1] if c.cell_type == "code" and "injected-parameters" not in c.metadata.get("tags", [])]
     return f"code cell {len(own)}"
-
-
-def _complete(path: Path, partial: Path, run: dict[str, Any]) -> Path:
-    """Write figures, report.html and run.json, and give the folder its name."""
-    executed = partial / "notebook.ipynb"
-    if not executed.is_file():
-        shutil.copyfile(path, executed)
-    notebook = nbformat.read(executed, as_version=4)
-    try:
-        _write_figures(notebook, partial)
-        if run["status"] == "succeeded":
-            found = json.loads((partial / FOUND).read_text(encoding="utf-8"))
-            validate_run(run | found)
-            run |= found
-    except (RequestError, ValueError) as error:
-        run |= {"status": "failed", "error": f"what the notebook handed over is not a record: {error}"}
-    (partial / FOUND).unlink(missing_ok=True)
-    run["artifacts"] = [{"path": file.relative_to(partial).as_posix(), "sha256": sha256_of(file)} for file in _files(partial)]
-    report = partial / "report.html"
-    report.write_text(report_html(run, notebook), encoding="utf-8")
-    run["artifacts"].append({"path": report.name, "sha256": sha256_of(report)})
-    write_run(partial, run)
-    final = partial.with_name(run["run_id"])
-    publish_folder(partial, final)
-    return final
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _write_figures(notebook: NotebookNode, partial: Path) -> None:
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            name = output.get("metadata", {}).get("image/png", {}).get("name")
-            if name:
-                (partial / "figures").mkdir(exist_ok=True)
-                image = base64.b64decode(output.data["image/png"])
-                (partial / "figures" / f"{checked_name('figure', name)}.png").write_bytes(image)

@@ -20,8 +20,8 @@ def folders(home):
 def test_ids_stay_text_and_007_is_not_7(tiny):
     tiny([("007", "1", 5, 10), ("7", "01", 4, 20), ("7", "1", 3, 30)])
     data = load_dataset("tiny")
-    assert data.user_ids.tolist() == ["007", "7"]
-    assert data.item_ids.tolist() == ["01", "1"]
+    assert data.user_ids == ["007", "7"]
+    assert data.item_ids == ["01", "1"]
 
 
 def test_times_are_microseconds_and_values_floats(tiny):

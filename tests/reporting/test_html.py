@@ -2,13 +2,12 @@
 
 import re
 
-import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from workbench.reporting.display import Figure, Table
 from workbench.reporting.html import index_html, report_html, sanitised
-from workbench.reporting.record import write_run
+from workbench.reporting.record import read_run, write_run
 
 SCRIPT = "<script>alert(1)</script>"
 SHOWN = "&lt;script&gt;alert(1)&lt;/script&gt;"
@@ -138,4 +137,4 @@ def test_harmless_markup_survives_the_sanitiser():
 
 def test_the_example_above_is_a_valid_run(tmp_path):
     write_run(tmp_path, RUN)
-    nbformat.validate(notebook())
+    assert read_run(tmp_path) == RUN

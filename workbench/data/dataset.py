@@ -6,7 +6,6 @@ from typing import Any
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from workbench.data import splits
@@ -30,12 +29,12 @@ class Dataset:
             return connection.execute(query, parameters).df()
 
     @cached_property
-    def user_ids(self) -> npt.NDArray[np.object_]:
+    def user_ids(self) -> list[str]:
         """Ids as text; a person's code is their place here."""
         return self._ids("users", "user_id")
 
     @cached_property
-    def item_ids(self) -> npt.NDArray[np.object_]:
+    def item_ids(self) -> list[str]:
         """Ids as text; an item's code is its place here."""
         return self._ids("items", "item_id")
 
@@ -81,9 +80,8 @@ class Dataset:
         }
         return pd.DataFrame({"": list(rows), "what is in the data": list(rows.values())})
 
-    def _ids(self, table: str, key: str) -> npt.NDArray[np.object_]:
-        ids: npt.NDArray[np.object_] = self.sql(f"SELECT {key} AS id FROM {table} ORDER BY {key}")["id"].to_numpy(dtype=object)
-        return ids
+    def _ids(self, table: str, key: str) -> list[str]:
+        return list(self.sql(f"SELECT {key} AS id FROM {table} ORDER BY {key}")["id"])
 
 
 def _bounds(low: float, high: float) -> str:

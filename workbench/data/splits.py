@@ -4,20 +4,21 @@ A split is a pure function of (snapshot, fractions, seed). Two events of one per
 md5(seed, user id, item id): reproducible, unrelated to file order or popularity.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+import duckdb
 import pandas as pd
 import torch
 from torch import Tensor
 
+from workbench.data.card import Card
 from workbench.data.holdout import Holdout, tie_ranks
 from workbench.data.interactions import Interactions
+from workbench.data.snapshot import Snapshot
 from workbench.errors import RequestError, unknown
-
-if TYPE_CHECKING:
-    from workbench.data.dataset import Dataset
 
 PARTS = ("train", "valid", "test")
 Fractions = tuple[float, float, float]
@@ -61,6 +62,20 @@ RULES = {
     "user_time": "Each person's events by time, the first {0:.0%} for training, the next {1:.0%} for validation, the last {2:.0%} for test",
     "global_time": "One moment for everyone: the first {0:.0%} of events for training, the next {1:.0%} for validation, the rest for test",
 }
+
+
+class Log(Protocol):
+    """What a split needs of a data set."""
+
+    @property
+    def card(self) -> Card: ...
+    @property
+    def snapshot(self) -> Snapshot: ...
+    @property
+    def n_users(self) -> int: ...
+    @property
+    def item_ids(self) -> Sequence[str]: ...
+    def connect(self) -> duckdb.DuckDBPyConnection: ...
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -126,18 +141,18 @@ class Split:
         return pd.DataFrame(rows)
 
 
-def split(dataset: "Dataset", name: str = "default", seed: int = 0, fractions: Fractions = (0.8, 0.1, 0.1)) -> Split:
+def split(log: Log, name: str = "default", seed: int = 0, fractions: Fractions = (0.8, 0.1, 0.1)) -> Split:
     """Split a data set by one of the named rules; "default" is the one its card recommends.
 
     Raises RequestError for an unknown name, and for fractions that are negative, leave no training, or do not add up to 1.
     """
-    name = dataset.card.split.default if name == "default" else name
+    name = log.card.split.default if name == "default" else name
     if name not in QUERIES:
         raise unknown("split", name, [*QUERIES, "default"])
     if min(fractions) < 0 or fractions[0] == 0 or abs(sum(fractions) - 1) > 1e-9:
         raise RequestError(f"fractions = {fractions} should be three shares that add up to 1, the first above 0.")
-    positive = dataset.card.meaning.positive
-    with dataset.connect() as connection:
+    positive = log.card.meaning.positive
+    with log.connect() as connection:
         columns = connection.execute(
             ORDERED + QUERIES[name],
             {
@@ -148,15 +163,15 @@ def split(dataset: "Dataset", name: str = "default", seed: int = 0, fractions: F
                 "test": _millionths(fractions[2]),
             },
         ).fetchnumpy()
-    log, part = _interactions(columns, dataset.n_users, dataset.n_items), torch.from_numpy(columns["part"])
-    train, valid, test = (log.select(part == code) for code in range(3))
+    events, part = _interactions(columns, log.n_users, len(log.item_ids)), torch.from_numpy(columns["part"])
+    train, valid, test = (events.select(part == code) for code in range(3))
     return Split(
         name=name,
         fractions=fractions,
         seed=seed,
-        snapshot_id=dataset.snapshot.id,
-        repeats=dataset.card.meaning.repeats,
-        ties=tie_ranks(list(dataset.item_ids), seed),
+        snapshot_id=log.snapshot.id,
+        repeats=log.card.meaning.repeats,
+        ties=tie_ranks(log.item_ids, seed),
         train=train,
         valid=valid,
         test=test,

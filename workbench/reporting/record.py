@@ -83,7 +83,7 @@ def per_user_frame(dataset: Dataset, evaluations: Mapping[str, Evaluation]) -> p
     """One row for each person and model: pseudonym, model, served_by, one column for each metric."""
     frames = []
     for name, result in evaluations.items():
-        people = [pseudonym(dataset, user_id) for user_id in dataset.user_ids[result.users.numpy()]]
+        people = [pseudonym(dataset, dataset.user_ids[code]) for code in result.users.tolist()]
         served = np.where(result.served_by_fallback.numpy(), result.fallback, name)
         columns = {metric: values.numpy() for metric, values in result.per_user.items()}
         frames.append(pd.DataFrame({"person": people, "model": name, "served_by": served, **columns}))

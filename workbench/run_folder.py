@@ -1,0 +1,130 @@
+"""The folder of a run: its name, which one process owns, and what stands in it when it is complete."""
+
+import base64
+import contextlib
+import datetime
+import hashlib
+import json
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+
+from workbench.data import load_dataset
+from workbench.data.source import sha256_of
+from workbench.environment import code_state, packages_hash, python_version
+from workbench.errors import RequestError
+from workbench.files import publish_folder
+from workbench.paths import checked_name, home
+from workbench.reporting.html import report_html
+from workbench.reporting.record import FOUND, validate_run, write_run
+from workbench.training import choose_device
+
+
+def describe_run(path: Path, parameters: dict[str, Any], profile: str) -> dict[str, Any]:
+    """The part of run.json that is known before the notebook runs."""
+    device = choose_device()
+    dataset = None
+    if "dataset" in parameters:
+        snapshot = load_dataset(parameters["dataset"]).snapshot
+        dataset = {"name": snapshot.name, "snapshot": snapshot.id, "events": snapshot.manifest["tables"]["events"]["rows"]}
+    return {
+        "schema_version": 1,
+        "notebook": path.stem,
+        "title": _title(nbformat.read(path, as_version=4)),
+        "profile": profile,
+        "parameters": parameters,
+        "dataset": dataset,
+        "split": None,
+        "code": code_state(),
+        "environment": {
+            "python": python_version(),
+            "packages_hash": packages_hash(),
+            "device": device.name,
+            "device_reason": device.reason,
+            "threads": device.threads,
+        },
+        "seed": parameters.get("seed"),
+        "metrics": [],
+        "artifacts": [],
+        "verdict": None,
+    }
+
+
+def _digest(path: Path, run: dict[str, Any]) -> str:
+    """8 hex over everything that decides the result: the notebook's cells, parameters, snapshot, code, environment."""
+    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells]
+    decides = [path.stem, cells, run["parameters"], run["dataset"], run["code"], run["environment"]]
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _title(notebook: NotebookNode) -> str:
+    first = notebook.cells[0].source if notebook.cells else ""
+    match = re.match(r"# (.+)", first)
+    return match[1].strip() if match else "untitled"
+
+
+def claim_folder(path: Path, run: dict[str, Any]) -> Path:
+    """A partial folder that only this process has; sets the run's `run_id` and `started`. A name that is taken means the next second."""
+    root, digest = home() / "reports" / path.stem, _digest(path, run)
+    root.mkdir(parents=True, exist_ok=True)
+    while True:
+        started = datetime.datetime.now(datetime.UTC)
+        run |= {"run_id": f"{started:%Y%m%dT%H%M%SZ}-{digest}", "started": started.isoformat(timespec="seconds")}
+        partial = root / f".{run['run_id']}.partial"
+        with contextlib.suppress(FileExistsError):
+            partial.mkdir()
+            if not (root / run["run_id"]).exists():
+                return partial
+            partial.rmdir()
+        time.sleep(0.2)
+
+
+def complete_run(path: Path, partial: Path, run: dict[str, Any]) -> Path:
+    """Write figures, report.html and run.json, and give the folder its name."""
+    notebook = _executed(path, partial / "notebook.ipynb")
+    try:
+        _write_figures(notebook, partial)
+        if run["status"] == "succeeded":
+            found = json.loads((partial / FOUND).read_text(encoding="utf-8"))
+            found = {key: found[key] for key in ("dataset", "split", "seed", "metrics", "verdict")}
+            validate_run(run | found)
+            run |= found
+    except (RequestError, ValueError, KeyError, TypeError) as error:
+        run |= {"status": "failed", "error": f"what the notebook handed over is not a record: {error}"}
+    (partial / FOUND).unlink(missing_ok=True)
+    run["artifacts"] = [{"path": file.relative_to(partial).as_posix(), "sha256": sha256_of(file)} for file in _files(partial)]
+    report = partial / "report.html"
+    report.write_text(report_html(run, notebook), encoding="utf-8")
+    run["artifacts"].append({"path": report.name, "sha256": sha256_of(report)})
+    write_run(partial, run)
+    final = partial.with_name(run["run_id"])
+    publish_folder(partial, final)
+    return final
+
+
+def _executed(original: Path, executed: Path) -> NotebookNode:
+    """The executed notebook; where papermill was stopped before or while it wrote one, the original."""
+    try:
+        return NotebookNode(nbformat.read(executed, as_version=4))
+    except (FileNotFoundError, nbformat.reader.NotJSONError):
+        shutil.copyfile(original, executed)
+        return NotebookNode(nbformat.read(executed, as_version=4))
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _write_figures(notebook: NotebookNode, partial: Path) -> None:
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            name = output.get("metadata", {}).get("image/png", {}).get("name")
+            if name:
+                (partial / "figures").mkdir(exist_ok=True)
+                image = base64.b64decode(output.data["image/png"])
+                (partial / "figures" / f"{checked_name('figure', name)}.png").write_bytes(image)
