@@ -80,6 +80,7 @@ def test_a_split_is_what_its_rule_says(oracle, rows, seed, valid, test):
     for name in ("train", "valid", "test"):
         assert decoded(getattr(parts, name)) == expected[name], name
     assert all(finding.ok for finding in audit(parts))
+    assert parts.n_discarded == 0
 
 
 def test_the_order_of_the_file_does_not_matter_and_the_seed_decides_ties():
@@ -104,6 +105,7 @@ def test_ml_100k_by_global_time_leaves_few_to_judge(ml100k, part, n_people, judg
     assert holdout.n_people - holdout.n_without_truth == judged == len(holdout.users)
     assert int((holdout.history_lengths > 0).sum()) == known
     assert int(holdout.trained[holdout.users].sum()) == trained
+    assert "Of 100,000 events 0 are discarded and 79,999 trained on. 777 of 943 people have no event in the test part." in parts.summary()
     in_test = parts.test.events_per_user > 0
     assert int((in_test & (parts.train.events_per_user > 0)).sum()) == 69
 

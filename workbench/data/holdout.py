@@ -40,7 +40,7 @@ class Holdout:
     n_people: int
     """People with any event in the judged part."""
     n_without_truth: int
-    """Of these, people left out because they liked nothing there that may be shown."""
+    """Of these, people left out: they liked nothing there, or only what may not be shown."""
     n_masked_truth: int
     """Liked events that cannot count, because the person had the item before."""
 

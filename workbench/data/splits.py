@@ -87,6 +87,8 @@ class Split:
     seed: int
     snapshot_id: str
     repeats: bool
+    n_discarded: int
+    """Events of the log that are in no part."""
     ties: Tensor
     """int64 (n_items,): the order among equal scores, see `tie_ranks`."""
     train: Interactions
@@ -101,6 +103,16 @@ class Split:
     @property
     def rule(self) -> str:
         return RULES[self.name].format(*self.fractions)
+
+    def summary(self) -> str:
+        """What the rule is, what it discards, and who has nothing in the test part."""
+        n_events = len(self.train) + len(self.valid) + len(self.test) + self.n_discarded
+        people = self.train.events_per_user + self.valid.events_per_user + self.test.events_per_user > 0
+        without = int((people & (self.test.events_per_user == 0)).sum())
+        return (
+            f"{self.rule}. Of {n_events:,} events {self.n_discarded:,} are discarded and {len(self.train):,} trained on. "
+            f"{without:,} of {int(people.sum()):,} people have no event in the test part."
+        )
 
     def holdout(self, part: str = "test") -> Holdout:
         """Who is judged on `part` ("valid" or "test"), on what, knowing what.
@@ -131,7 +143,7 @@ class Split:
                     "part": {"valid": "validation", "test": "test"}[part],
                     "events": len(getattr(self, part)),
                     "people": holdout.n_people,
-                    "liked nothing there": holdout.n_without_truth,
+                    "nothing to find": holdout.n_without_truth,
                     "judged": len(holdout.users),
                     "with a history": int((holdout.history_lengths > 0).sum()),
                     "in training": int(holdout.trained[holdout.users].sum()),
@@ -163,6 +175,7 @@ def split(log: Log, name: str = "default", seed: int = 0, fractions: Fractions =
                 "test": _millionths(fractions[2]),
             },
         ).fetchnumpy()
+        n_events = connection.execute("SELECT count(*) FROM events").fetchall()[0][0]
     events, part = _interactions(columns, log.n_users, len(log.item_ids)), torch.from_numpy(columns["part"])
     train, valid, test = (events.select(part == code) for code in range(3))
     return Split(
@@ -171,6 +184,7 @@ def split(log: Log, name: str = "default", seed: int = 0, fractions: Fractions =
         seed=seed,
         snapshot_id=log.snapshot.id,
         repeats=log.card.meaning.repeats,
+        n_discarded=n_events - len(events),
         ties=tie_ranks(log.item_ids, seed),
         train=train,
         valid=valid,

@@ -22,9 +22,8 @@ def splits_table(splits: Mapping[str, Split]) -> Table:
     frames = [parts.describe().assign(split=name) for name, parts in splits.items()]
     frame = pd.concat(frames)
     frame.insert(0, "split", frame.pop("split"))
-    return Table(
-        frame, "Whom each split leaves to judge. People who liked nothing in a part are left out of its means, and counted.", digits=1
-    )
+    told = " ".join(f"{name}: {parts.summary()}" for name, parts in splits.items())
+    return Table(frame, f"{told} People with nothing to find in a part are left out of its means, and counted.", digits=1)
 
 
 def leaks_table(splits: Mapping[str, Split]) -> Table:

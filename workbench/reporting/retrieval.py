@@ -127,11 +127,13 @@ def _quality_guardrails(decision: Decision, results: Mapping[str, Evaluation]) -
     guardrails, chosen, cut = [], decision.chosen, int(decision.metric.split("@")[1])
     if "popularity" in results and chosen.model != "popularity":
         against = compare(chosen, results["popularity"], decision.metric)
-        state = {"better": "pass", "worse": "fail", "no difference": "fail"}.get(against.verdict(decision.effect), "unknown")
-        text = {"pass": "beats popularity", "fail": "does not beat popularity", "unknown": "against popularity: too few people to say"}[
-            state
-        ]
-        guardrails.append(Guardrail(state, text))  # type: ignore[arg-type]
+        match against.verdict(decision.effect):
+            case "better":
+                guardrails.append(Guardrail("pass", "beats popularity"))
+            case "too few to say":
+                guardrails.append(Guardrail("unknown", "against popularity: too few people to say"))
+            case _:
+                guardrails.append(Guardrail("fail", "does not beat popularity"))
     if decision.rival:
         wider = chosen.covered(cut) >= decision.rival.covered(cut)
         guardrails.append(
@@ -158,7 +160,8 @@ def _limits(decision: Decision, parts: Split, n_models: int) -> list[str]:
     ]
     if holdout.n_without_truth:
         limits.append(
-            f"{holdout.n_without_truth:,} of {holdout.n_people:,} people with test events liked nothing there and are not in the numbers."
+            f"{holdout.n_without_truth:,} of {holdout.n_people:,} people with test events are not in the numbers: "
+            "they liked nothing there, or only what they had before."
         )
     if cold:
         limits.append(
