@@ -6,7 +6,7 @@ item-kNN with k = 100 and shrink 0, EASE with l2 = 250.
 
 Two things of RecBole's are shown and are no anchors. Its popularity counts an item once a batch; ours counts each event. Its item-kNN keeps
 whichever of several neighbours at equal similarity NumPy's argpartition leaves in front, which changes with the processor, and its numbers
-change with that in the fourth digit. So its class runs a second time with a stable sort in that one place, and that is the anchor.
+change with that in the fourth digit. So its class runs a second time with our order of ties in that one place, and that is the anchor.
 """
 
 import contextlib
@@ -39,10 +39,15 @@ DIGITS = 4
 
 
 class _StableTies(np.ndarray):
-    """Partitions by a stable sort: of equal values the lower index comes first."""
+    """Partitions by a full sort: of equal values the item with more people comes first, then the lower index. As our item-kNN does."""
+
+    people: Any
+
+    def __array_finalize__(self, parent: Any) -> None:
+        self.people = getattr(parent, "people", None)
 
     def argpartition(self, *_: Any, **__: Any) -> Any:
-        return np.argsort(np.asarray(self), kind="stable")
+        return np.lexsort((-self.people, np.asarray(self)))
 
 
 class _StableMatrix:
@@ -65,7 +70,9 @@ class _StableMatrix:
         return _StableMatrix(self.matrix.T)
 
     def dot(self, other: Any) -> Any:
-        return self.matrix.dot(other).view(_StableTies)
+        product = self.matrix.dot(other).view(_StableTies)
+        product.people = np.asarray(self.matrix.sum(1)).ravel()  # the matrix is transposed here: one row an item
+        return product
 
 
 def _stable_similarity(self: Any, *arguments: Any) -> Any:

@@ -19,6 +19,7 @@ class WorkError(RuntimeError):
 def unknown(kind: str, name: str, known: Iterable[str]) -> RequestError:
     """The error for a name nobody knows: the nearest known one first, then all of them."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    folded = {each.casefold(): each for each in names}
+    near = [folded[match] for match in difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)]
     hint = f'Did you mean "{near[0]}"?  ' if near else ""
     return RequestError(f'there is no {kind} "{name}". {hint}({", ".join(names)})')

@@ -4,6 +4,7 @@ A split is a pure function of (snapshot, fractions, seed). Two events of one per
 md5(seed, user id, item id): reproducible, unrelated to file order or popularity.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -39,10 +40,10 @@ ORDERED = """
             FROM coded)
 """
 
-# The last floor(n · f) of a person's n events are test, the floor(n · f) before them validation. Fractions are in millionths: no rounding.
+# The last floor(n · f) of a person's n events are test, the floor(n · f) before them validation. f = $test / $whole in whole numbers: nothing is rounded.
 USER_TIME = """
-    SELECT *, CASE WHEN position > n - n * $test // 1000000 THEN 2
-                   WHEN position > n - n * $test // 1000000 - n * $valid // 1000000 THEN 1
+    SELECT *, CASE WHEN position > n - n * $test // $whole THEN 2
+                   WHEN position > n - n * $test // $whole - n * $valid // $whole THEN 1
                    ELSE 0 END AS part
     FROM ordered ORDER BY place
 """
@@ -50,8 +51,8 @@ USER_TIME = """
 # Two moments cut the log for everyone; events at the very moment of a cut fall behind it, so nothing in training is as late as it.
 GLOBAL_TIME = """
     , by_time AS (SELECT timestamp, row_number() OVER (ORDER BY timestamp) AS rank, count(*) OVER () AS total FROM ordered),
-      cuts AS (SELECT min(timestamp) FILTER (WHERE rank > total - total * $test // 1000000 - total * $valid // 1000000) AS first_valid,
-                      min(timestamp) FILTER (WHERE rank > total - total * $test // 1000000) AS first_test
+      cuts AS (SELECT min(timestamp) FILTER (WHERE rank > total - total * $test // $whole - total * $valid // $whole) AS first_valid,
+                      min(timestamp) FILTER (WHERE rank > total - total * $test // $whole) AS first_test
                FROM by_time)
     SELECT ordered.*, CASE WHEN timestamp >= first_test THEN 2 WHEN timestamp >= first_valid THEN 1 ELSE 0 END AS part
     FROM ordered, cuts ORDER BY place
@@ -59,8 +60,8 @@ GLOBAL_TIME = """
 
 QUERIES = {"user_time": USER_TIME, "global_time": GLOBAL_TIME}
 RULES = {
-    "user_time": "Each person's events by time, the first {0:.0%} for training, the next {1:.0%} for validation, the last {2:.0%} for test",
-    "global_time": "One moment for everyone: the first {0:.0%} of events for training, the next {1:.0%} for validation, the rest for test",
+    "user_time": "Each person's events by time, the first {0} for training, the next {1} for validation, the last {2} for test",
+    "global_time": "One moment for everyone: the first {0} of events for training, the next {1} for validation, the last {2} for test",
 }
 
 
@@ -102,7 +103,7 @@ class Split:
 
     @property
     def rule(self) -> str:
-        return RULES[self.name].format(*self.fractions)
+        return RULES[self.name].format(*(f"{100 * share:.3g} %" for share in self.fractions))
 
     def summary(self) -> str:
         """What the rule is, what it discards, and who has nothing in the test part."""
@@ -124,7 +125,7 @@ class Split:
             raise unknown("part to judge on", part, PARTS[1:])
         history = self.train if part == "valid" else self.train.plus(self.valid)
         return Holdout.build(
-            label=f"{self.snapshot_id}/{self.name}/{self.seed}/{part}",
+            label="/".join((self.snapshot_id, self.name, *(f"{share:g}" for share in self.fractions), str(self.seed), part)),
             truth=getattr(self, part).positives(),
             people=getattr(self, part).events_per_user > 0,
             history=history,
@@ -163,6 +164,8 @@ def split(log: Log, name: str = "default", seed: int = 0, fractions: Fractions =
         raise unknown("split", name, [*QUERIES, "default"])
     if min(fractions) < 0 or fractions[0] == 0 or abs(sum(fractions) - 1) > 1e-9:
         raise RequestError(f"fractions = {fractions} should be three shares that add up to 1, the first above 0.")
+    valid_share, test_share = (Fraction(share).limit_denominator(10_000) for share in fractions[1:])
+    whole = math.lcm(valid_share.denominator, test_share.denominator)
     positive = log.card.meaning.positive
     with log.connect() as connection:
         columns = connection.execute(
@@ -171,8 +174,9 @@ def split(log: Log, name: str = "default", seed: int = 0, fractions: Fractions =
                 "seed": seed,
                 "low": positive.min,
                 "high": positive.max,
-                "valid": _millionths(fractions[1]),
-                "test": _millionths(fractions[2]),
+                "valid": int(valid_share * whole),
+                "test": int(test_share * whole),
+                "whole": whole,
             },
         ).fetchnumpy()
         n_events = connection.execute("SELECT count(*) FROM events").fetchall()[0][0]
@@ -190,10 +194,6 @@ def split(log: Log, name: str = "default", seed: int = 0, fractions: Fractions =
         valid=valid,
         test=test,
     )
-
-
-def _millionths(share: float) -> int:
-    return round(Fraction(share) * 1_000_000)
 
 
 def _interactions(columns: dict[str, Any], n_users: int, n_items: int) -> Interactions:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import NormalDist
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,9 @@ from workbench.evaluation.intervals import Interval, bootstrap_mean
 
 ALPHA, POWER = 0.05, 0.8
 PERMUTATIONS = 9_999
+MIN_PEOPLE = 30
+"""Below this an interval is too narrow to exclude anything by."""
+Call = Literal["better", "worse", "no difference", "too few to say"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +31,7 @@ class Comparison:
     metric: str
     group: str
     difference: Interval
-    """Its level is 1 - ALPHA / m where m groups are compared at once (Bonferroni): together they cover at 95 %."""
+    """Its level is 1 - ALPHA / m where m groups are compared at once (Bonferroni)."""
     p_value: float
     """Sign-flip permutation test of no difference, two-sided; Holm-adjusted over the comparisons made at once."""
     wins: int
@@ -39,11 +43,12 @@ class Comparison:
     def significant(self) -> bool:
         return self.p_value < ALPHA
 
-    def verdict(self, effect: float) -> str:
-        """ "better", "worse", "no difference" (one as large as `effect` would have been seen) or "too few to say"."""
+    def verdict(self, effect: float) -> Call:
+        """ "no difference": not significant, and the whole interval of at least MIN_PEOPLE people lies within `effect` of zero."""
         if self.significant:
             return "better" if self.difference.value > 0 else "worse"
-        return "no difference" if self.detectable <= effect else "too few to say"
+        within = max(-self.difference.low, self.difference.high) < effect
+        return "no difference" if within and self.difference.n >= MIN_PEOPLE else "too few to say"
 
 
 def compare(a: Evaluation, b: Evaluation, metric: str, *, seed: int = 0) -> Comparison:

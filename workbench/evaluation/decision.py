@@ -34,19 +34,24 @@ class Decision:
     def _overall_sentence(self, overall: Comparison, rival: str, digits: int) -> str:
         chosen, name, gap = self.chosen.title, label(self.metric), overall.difference
         size = f"{abs(gap.value):.{digits}f} (95 % interval {gap.low:+.{digits}f} to {gap.high:+.{digits}f})"
+        matters = abs(gap.value) >= self.effect
         match overall.verdict(self.effect):
-            case "better" if gap.value >= self.effect:
-                return f"{chosen} finds more of what people like next than {rival}: {name} up {size}."
+            case "better" if matters:
+                return f"{chosen} ranks what people like next higher than {rival}: {name} up {size}."
             case "better":
-                return f"{chosen} is ahead of {rival} by less than the {self.effect:g} anyone would act on: {name} up {size}."
-            case "worse":
+                return f"{chosen} is ahead of {rival} by less than the {self.effect:g} that would matter: {name} up {size}."
+            case "worse" if matters:
                 return f"{chosen}, the best on validation, lost to {rival} on test: {name} down {size}. Choose neither on this evidence."
+            case "worse":
+                return f"{chosen} is behind {rival} by less than the {self.effect:g} that would matter: {name} down {size}."
             case "no difference":
-                return f"{chosen} and {rival} do equally well: {name} differs by {size}, and {self.effect:g} would have been seen."
+                return f"{chosen} and {rival} do equally well: {name} differs by {size}, and {self.effect:g} would matter."
+            case _ if gap.n < 2:
+                return f"We cannot tell {chosen} from {rival}: one person is too few."
             case _:
                 return (
                     f"We cannot tell {chosen} from {rival}: {name} differs by {size}, "
-                    f"and {gap.n:,} people do not show a difference below {overall.detectable:.{digits}f}."
+                    f"and with {gap.n:,} people a difference below {overall.detectable:.{digits}f} often goes unseen."
                 )
 
     def _groups_sentence(self, overall: Comparison) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 from torch import Tensor
 
 BLOCK = 256
@@ -34,13 +35,22 @@ def bootstrap_means(columns: Mapping[str, Tensor], *, level: float = 0.95, resam
     """Percentile bootstrap interval of the mean of each column, float64 (n,), over the same n >= 1 people.
 
     People are what is resampled: the interval speaks of other people like these, not of retraining the model. With n = 1 it has no width.
-    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13.
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13; widened for few people, see `_expanded_tail`.
     """
     values = np.stack([column.double().numpy() for column in columns.values()], axis=1)
     means = resampled_means(values, resamples, np.random.default_rng(seed))
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    tail = _expanded_tail(len(values), level)
+    low, high = np.quantile(means, [tail, 1 - tail], axis=0)
     point = values.mean(axis=0)
     return {name: Interval(float(point[i]), float(low[i]), float(high[i]), len(values), level) for i, name in enumerate(columns)}
+
+
+def _expanded_tail(n: int, level: float) -> float:
+    """The share to cut off each end: less than (1 - level) / 2 for few people, whose plain percentile interval is too narrow.
+
+    Hesterberg's expanded percentile interval (The American Statistician 2015, section 5.3): Φ(-√(n / (n - 1)) · t), t of n - 1 degrees of freedom.
+    """
+    return float(stats.norm.cdf(-np.sqrt(n / (n - 1)) * stats.t.ppf((1 + level) / 2, n - 1))) if n > 1 else 0.0
 
 
 def resampled_means(values: npt.NDArray[np.float64], resamples: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:

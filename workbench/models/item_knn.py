@@ -15,7 +15,7 @@ from workbench.models.storage import load_model, save_model
 BLOCK = 1024
 """Items whose similarities are dense at once; bounds memory at BLOCK × n_items × 4 bytes."""
 EPSILON = 1e-6
-"""Keeps the cosine of an item nobody has at 0. Among equal cosines it also prefers the neighbour that more people have."""
+"""Keeps the cosine of an item nobody has at 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class ItemKnnConfig:
 class ItemKnn:
     """Cosine between the sets of people who have two items; each item keeps its `k` nearest.
 
-    Neighbours at equal similarity have the same number of people; of these the lower code is kept.
+    Of neighbours at equal similarity the one with more people is kept, then the one with the lower code.
     """
 
     title = "Item-kNN"
@@ -45,14 +45,15 @@ class ItemKnn:
 
     def fit(self, train: Interactions, valid: Interactions | None = None) -> Self:  # noqa: ARG002
         x = train.csr()
-        norms = torch.from_numpy(x.sum(0)).sqrt()
-        by_code, neighbours = torch.arange(train.n_items), min(self.config.k, train.n_items)
+        people, neighbours = torch.from_numpy(x.sum(0)), min(self.config.k, train.n_items)
+        ties = people.argsort(descending=True, stable=True).argsort()
+        norms = people.sqrt()
         rows, columns, values = [], [], []
-        for items in by_code.split(BLOCK):
+        for items in torch.arange(train.n_items).split(BLOCK):
             common = torch.from_numpy((x.T @ x[:, items.numpy()]).toarray().T)  # (block, n_items): people who have both
             similarity = common * (1 / (norms[items, None] * norms + self.config.shrink + EPSILON))
             similarity[torch.arange(len(items)), items] = 0.0
-            nearest, _ = top_k(similarity, neighbours, by_code)
+            nearest, _ = top_k(similarity, neighbours, ties)
             rows.append(items.repeat_interleave(neighbours))
             columns.append(nearest.ravel())
             values.append(similarity.gather(1, nearest).ravel())
