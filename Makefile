@@ -54,6 +54,7 @@ lab: $(READY)  ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=notebooks
 
 notebooks: $(READY)  ## execute the notebooks in place and keep small outputs, before committing them
+	$(BIN)/workbench data prepare ml-100k
 	$(BIN)/jupyter nbconvert --log-level=WARN --ExecutePreprocessor.extra_arguments=--IPKernelApp.log_level=CRITICAL \
 		--to notebook --execute --inplace notebooks/*.ipynb
 	$(BIN)/nbstripout --keep-count --max-size 2k \

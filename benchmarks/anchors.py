@@ -151,7 +151,7 @@ def rows() -> list[Row]:
                         work=f"{name} {metric}@10",
                         size="ml-100k, RecBole's split, seed 2020",
                         ours=ours[metric],
-                        peer=f"RecBole {theirs}{', stable ties' if stable else ''}",
+                        peer=f"RecBole {theirs}{', our ties' if stable else ''}",
                         peer_value=peer[metric],
                         goal=f"equal to {DIGITS} digits" if anchor else "no anchor",
                         met=equal if anchor else None,

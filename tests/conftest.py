@@ -105,3 +105,12 @@ def ml100k(tmp_path_factory: pytest.TempPathFactory) -> "Dataset":
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WORKBENCH_HOME", str(root))
         return load_dataset("ml-100k")
+
+
+@pytest.fixture
+def project(home: Path, ml100k: "Dataset") -> Path:
+    """The notebooks and ML-100k's snapshot in a folder of its own."""
+    shutil.copytree(ml100k.snapshot.folder.parent.parent.parent, home / "datasets", dirs_exist_ok=True)
+    for path in (ROOT / "notebooks").glob("*.*"):
+        shutil.copy(path, home / "notebooks")
+    return home

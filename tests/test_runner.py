@@ -12,6 +12,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from workbench import run_folder
 from workbench.errors import WorkError
 from workbench.reporting.record import FOUND, RUN_FOLDER, read_run
 from workbench.runner import run
@@ -96,7 +97,7 @@ def test_a_notebook_that_records_nothing_has_not_succeeded(write):
     assert "recorded nothing" in done.record["error"]
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_and_a_signal_to_end_keep_the_run_as_killed_and_leave_no_kernel(write, home, ending):
     name = write("import os, pathlib, time; pathlib.Path('kernel').write_text(str(os.getpid())); time.sleep(120)")
     process = subprocess.Popen(
@@ -159,6 +160,50 @@ def test_figures_are_files_of_the_run_and_their_names_are_checked(write):
     bad = go(write(figure.format("../../dots")))
     assert bad.record["status"] == "failed"
     assert "cannot be the name of a figure" in bad.record["error"]
+
+
+@pytest.mark.parametrize("metadata", ["{'image/png': 'x'}", "{'image/png': {}}", "{}"])
+def test_a_figure_that_is_not_ours_is_no_reason_to_lose_a_run(write, metadata):
+    show = f"from IPython.display import display; display({{'image/png': 'iVBORw0KGgo='}}, raw=True, metadata={metadata})"
+    assert go(write(show)).succeeded
+    assert go(write("from IPython.display import display; display({}, raw=True, metadata={'image/png': {'name': 'x'}})")).succeeded
+
+
+def test_a_kernel_that_does_not_start_is_a_failed_run(write, home, tmp_path, monkeypatch):
+    startup = tmp_path / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "00.py").write_text("import os; os._exit(3)")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    done = go(write("pass"))
+    assert done.record["status"] == "failed"
+    assert "kernel" in done.record["error"]
+
+
+def test_ctrl_c_while_a_finished_run_is_written_waits_for_it(write, home, monkeypatch):
+    real = run_folder.report_html
+
+    def interrupted(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        return real(*arguments)
+
+    monkeypatch.setattr(run_folder, "report_html", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        go(write("pass"))
+    (folder,) = runs(home)
+    assert read_run(home / "reports" / "made" / folder)["status"] == "succeeded"
+
+
+def test_an_error_of_many_lines_is_told_in_one(write):
+    done = go(write("raise ValueError('one\\ntwo ' + 'x' * 1000)"))
+    assert done.record["error"].startswith("code cell 2: ValueError: one two xxx")
+    assert len(done.record["error"]) < 400
+
+
+def test_a_file_that_is_no_notebook_is_named(home):
+    (home / "notebooks" / "made.ipynb").write_text("no JSON")
+    with pytest.raises(WorkError, match=r"made\.ipynb is not a notebook"):
+        go("made")
 
 
 def test_an_untyped_parameter_is_the_notebooks_mistake(write):

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from workbench import PROFILES
 from workbench.errors import RequestError, WorkError
 
 
@@ -19,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(arguments)
         return int(options.command(options))
     except (RequestError, WorkError) as error:
-        print(f"workbench: {error}", file=sys.stderr)
+        print(f"workbench: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("workbench: interrupted", file=sys.stderr)
@@ -46,18 +47,18 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "-p", dest="parameters", metavar="name=value", action="append", default=[], help="a parameter of the notebook; repeatable"
     )
-    _add_profile(run, "quick")
+    _add_execution(run, "quick")
     run.set_defaults(command=_run)
 
     report = commands.add_parser("report", help="the whole suite, then the index", allow_abbrev=False)
     report.add_argument("--dataset", metavar="NAME", help="instead of the one the notebooks name")
-    _add_profile(report, "full")
+    _add_execution(report, "full")
     report.set_defaults(command=_report)
     return parser
 
 
-def _add_profile(parser: argparse.ArgumentParser, default: str) -> None:
-    parser.add_argument("--profile", default=default, choices=("quick", "full"), help=f"default: {default}")
+def _add_execution(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument("--profile", default=default, choices=PROFILES, help=f"default: {default}")
     parser.add_argument("--cell-timeout", type=int, metavar="SECONDS", help="how long one cell may take")
 
 

@@ -7,7 +7,6 @@ import hashlib
 import importlib.metadata
 import json
 import os
-import platform
 import re
 import subprocess
 import sys
@@ -15,8 +14,6 @@ import tempfile
 import tomllib
 from pathlib import Path
 from typing import Any
-
-from workbench.paths import home
 
 HEADER = "# made from pyproject.toml by `make lock`; dependencies-sha256: "
 ENVIRONMENT = """\
@@ -79,41 +76,33 @@ def packages_hash() -> str:
     return hashlib.sha256("\n".join(installed).encode()).hexdigest()[:12]
 
 
-def code_state(root: Path | None = None) -> dict[str, Any]:
-    """`commit`, and `diff_hash` of everything that differs from it, untracked files included; null where the tree is clean.
+def code_state(root: Path = Path(__file__).parent.parent) -> dict[str, Any]:
+    """`commit` of the checkout that holds this package, and `diff_hash` of what differs from it (untracked files too), or null.
 
     Outside of a git checkout `commit` is null and `diff_hash` covers the package's files.
     """
-    root = root or home()
     commit = _git(root, "rev-parse", "HEAD")
     if commit is None:
-        package = Path(__file__).parent
-        return {"commit": None, "diff_hash": _hash_files(package, sorted(package.rglob("*.py")), "")}
-    diff = _git(root, "diff", "HEAD") or ""
-    untracked = sorted(root / name for name in (_git(root, "ls-files", "--others", "--exclude-standard", "-z") or "").split("\0") if name)
-    return {"commit": commit.strip(), "diff_hash": _hash_files(root, untracked, diff) if diff or untracked else None}
+        return {"commit": None, "diff_hash": _hash_files(root, sorted((root / "workbench").rglob("*.py")), b"")}
+    diff = _git(root, "diff", "HEAD") or b""
+    names = (_git(root, "ls-files", "--others", "--exclude-standard", "-z") or b"").split(b"\0")
+    untracked = sorted(root / os.fsdecode(name) for name in names if name)
+    return {"commit": commit.decode().strip(), "diff_hash": _hash_files(root, untracked, diff) if diff or untracked else None}
 
 
-def _git(root: Path, *arguments: str) -> str | None:
+def _git(root: Path, *arguments: str) -> bytes | None:
     try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True, env={**os.environ, "LC_ALL": "C"}
-        )
+        return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout
 
 
-def _hash_files(root: Path, files: list[Path], diff: str) -> str:
-    digest = hashlib.sha256(diff.encode())
+def _hash_files(root: Path, files: list[Path], diff: bytes) -> str:
+    digest = hashlib.sha256(diff)
     for path in files:
         if path.is_file():
-            digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+            digest.update(os.fsencode(path.relative_to(root)) + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]
-
-
-def python_version() -> str:
-    return platform.python_version()
 
 
 if __name__ == "__main__":

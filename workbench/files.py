@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,15 +39,9 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def publish_folder(partial: Path, final: Path) -> None:
-    """Give a finished folder its name. A folder that already has the name is replaced; readers see the old one or the new one."""
+    """Give a finished folder its name, once everything in it is on disk. Raises OSError when the name is taken."""
     for path in partial.rglob("*"):
         if path.is_file():
             sync(path)
-    if final.exists():
-        old = partial.with_name(partial.name + ".old")
-        final.rename(old)
-        partial.rename(final)
-        shutil.rmtree(old)
-    else:
-        partial.rename(final)
+    partial.rename(final)
     sync(final.parent)

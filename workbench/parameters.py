@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from workbench.data import load_card, load_dataset
+from workbench.data import load_card
+from workbench.data.snapshot import catalogue_size
 from workbench.data.splits import QUERIES
 from workbench.errors import RequestError, WorkError, unknown
 from workbench.evaluation import check_cutoff
@@ -19,7 +20,6 @@ from workbench.models import parse_names
 from workbench.paths import home
 
 KINDS = {"int": int, "float": float, "bool": bool, "str": str}
-PROFILES = ("quick", "full")
 Value = int | float | bool | str
 
 
@@ -87,17 +87,22 @@ def check_ranges(values: Mapping[str, Value]) -> None:
     for name, value in values.items():
         match name, value:
             case "dataset", str():
-                load_card(value)
+                _check_split(load_card(value).split.default, f'datasets/{value}.toml, "split.default": ')
             case "models", str():
                 parse_names(value)
-            case "split", str() if value not in {*QUERIES, "default"}:
-                raise unknown("split", value, {*QUERIES, "default"})
+            case "split", str() if value != "default":
+                _check_split(value)
             case "seed", int() if not 0 <= value < 2**32:
                 raise RequestError(f"seed = {value} should be between 0 and {2**32 - 1}.")
             case "k", int() if value < 1:
                 raise RequestError(f"k = {value} should be at least 1.")
     if "k" in values and "dataset" in values:
-        check_cutoff(int(values["k"]), load_dataset(str(values["dataset"])).n_items)
+        check_cutoff(int(values["k"]), catalogue_size(str(values["dataset"])))
+
+
+def _check_split(name: str, where: str = "") -> None:
+    if name not in QUERIES:
+        raise RequestError(f"{where}{unknown('split', name, [*QUERIES, 'default'])}")
 
 
 @dataclass(frozen=True)
@@ -109,8 +114,14 @@ class Plan:
 
 
 def load_plans() -> dict[str, Plan]:
-    """notebooks/profiles.toml, in an order in which each notebook comes after those it needs. Raises WorkError when there is none."""
-    raw = tomllib.loads((home() / "notebooks" / "profiles.toml").read_text(encoding="utf-8"))
+    """notebooks/profiles.toml, in an order in which each notebook comes after those it needs.
+
+    Raises WorkError when the file cannot be read or has no such order.
+    """
+    try:
+        raw = tomllib.loads((home() / "notebooks" / "profiles.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WorkError(f"notebooks/profiles.toml cannot be read: {error}.") from None
     plans = {name: Plan(tuple(entry.get("needs", ())), dict(entry.get("full", {}))) for name, entry in raw.items()}
     ordered: dict[str, Plan] = {}
     while len(ordered) < len(plans):

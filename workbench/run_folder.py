@@ -5,6 +5,7 @@ import contextlib
 import datetime
 import hashlib
 import json
+import platform
 import re
 import shutil
 import time
@@ -16,8 +17,7 @@ from nbformat import NotebookNode
 
 from workbench.data import load_dataset
 from workbench.data.source import sha256_of
-from workbench.environment import code_state, packages_hash, python_version
-from workbench.errors import RequestError
+from workbench.environment import code_state, packages_hash
 from workbench.files import publish_folder
 from workbench.paths import checked_name, home
 from workbench.reporting.html import report_html
@@ -42,7 +42,7 @@ def describe_run(path: Path, parameters: dict[str, Any], profile: str) -> dict[s
         "split": None,
         "code": code_state(),
         "environment": {
-            "python": python_version(),
+            "python": platform.python_version(),
             "packages_hash": packages_hash(),
             "device": device.name,
             "device_reason": device.reason,
@@ -94,7 +94,7 @@ def complete_run(path: Path, partial: Path, run: dict[str, Any]) -> Path:
             found = {key: found[key] for key in ("dataset", "split", "seed", "metrics", "verdict")}
             validate_run(run | found)
             run |= found
-    except (RequestError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         run |= {"status": "failed", "error": f"what the notebook handed over is not a record: {error}"}
     (partial / FOUND).unlink(missing_ok=True)
     run["artifacts"] = [{"path": file.relative_to(partial).as_posix(), "sha256": sha256_of(file)} for file in _files(partial)]
@@ -123,8 +123,8 @@ def _files(folder: Path) -> list[Path]:
 def _write_figures(notebook: NotebookNode, partial: Path) -> None:
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
-            name = output.get("metadata", {}).get("image/png", {}).get("name")
-            if name:
+            about = output.get("metadata", {}).get("image/png", {})
+            image = output.get("data", {}).get("image/png")
+            if image and isinstance(about, dict) and about.get("name"):
                 (partial / "figures").mkdir(exist_ok=True)
-                image = base64.b64decode(output.data["image/png"])
-                (partial / "figures" / f"{checked_name('figure', name)}.png").write_bytes(image)
+                (partial / "figures" / f"{checked_name('figure', str(about['name']))}.png").write_bytes(base64.b64decode(image))

@@ -8,16 +8,17 @@ import os
 import shutil
 import signal
 import sys
-import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, TextIO
 
 import nbformat
 import papermill
+from jupyter_client.kernelspec import NoSuchKernel
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
@@ -67,7 +68,10 @@ def notebook_parameters(name: str) -> dict[str, Parameter]:
     path = notebook_path(name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of papermill's, about notebooks without a kernel name
-        inspected = papermill.inspect_notebook(str(path))
+        try:
+            inspected = papermill.inspect_notebook(str(path))
+        except nbformat.reader.NotJSONError:
+            raise WorkError(f"{path.name} is not a notebook: it is no JSON.") from None
     return declared(inspected, path.stem)
 
 
@@ -90,33 +94,53 @@ def run(name: str, given: Mapping[str, Any], profile: str = "quick", cell_timeou
     path = notebook_path(name)
     parameters = resolve_parameters(name, given, profile)
     run = describe_run(path, parameters, profile)
-    try:
-        partial = claim_folder(path, run)
+    with _endings_as_interrupt():
         try:
-            clock = time.monotonic()
-            outcome = _execute(path, partial, parameters, cell_timeout)
-            run |= {"status": outcome.status, "error": outcome.error, "duration_s": round(time.monotonic() - clock, 3)}
-            final = complete_run(path, partial, run)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    except OSError as error:
-        raise WorkError(f"could not write the run of {path.stem} under {home() / 'reports'}: {error}") from error
+            partial = claim_folder(path, run)
+            try:
+                clock = time.monotonic()
+                outcome = _execute(path, partial, parameters, cell_timeout)
+                run |= {"status": outcome.status, "error": outcome.error, "duration_s": round(time.monotonic() - clock, 3)}
+                with _interrupts_held():
+                    final = complete_run(path, partial, run)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+        except OSError as error:
+            raise WorkError(f"could not write the run of {path.stem} under {home() / 'reports'}: {error}") from error
     if run["status"] == "killed":
         raise KeyboardInterrupt
     return Run(final, run)
 
 
 @contextlib.contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """While a kernel runs, SIGTERM ends the run as Ctrl-C does: the kernel is shut down and the run is kept, marked killed."""
-    if threading.current_thread() is not threading.main_thread():
+def _endings_as_interrupt() -> Iterator[None]:
+    """SIGTERM and SIGHUP end a run as Ctrl-C does: the kernel is shut down and the run is kept, marked killed. For the main thread only."""
+    with _handlers({signal.SIGTERM: signal.default_int_handler, signal.SIGHUP: signal.default_int_handler}):
         yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """While a run that is over is written, endings wait; afterwards they interrupt."""
+    waiting: list[int] = []
+
+    def wait(number: int, _: object) -> None:
+        waiting.append(number)
+
+    with _handlers(dict.fromkeys((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), wait)):
+        yield
+    if waiting:
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _handlers(handlers: Mapping[signal.Signals, Callable[[int, FrameType | None], Any]]) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Bar:
@@ -144,7 +168,7 @@ def _execute(path: Path, partial: Path, parameters: dict[str, Any], cell_timeout
     os.environ[RUN_FOLDER] = str(partial)
     bar = _Bar()
     try:
-        with _terminate_as_interrupt():
+        with contextlib.suppress(PapermillExecutionError):  # the notebook shows where
             papermill.execute_notebook(
                 str(path),
                 str(partial / "notebook.ipynb"),
@@ -155,18 +179,18 @@ def _execute(path: Path, partial: Path, parameters: dict[str, Any], cell_timeout
                 execution_timeout=cell_timeout,
                 extra_arguments=QUIET_KERNEL,
             )
-    except PapermillExecutionError:
-        pass  # the notebook shows where
+        return _judge(nbformat.read(partial / "notebook.ipynb", as_version=4), partial)
     except KeyboardInterrupt:
         return Outcome("killed", "interrupted (Ctrl-C or a signal to end)")
     except CellTimeoutError:
         return Outcome("timeout", f"a cell took longer than {cell_timeout} s")
     except DeadKernelError:
         return Outcome("failed", "the kernel died (killed, out of memory, or a crash in a library)")
+    except (RuntimeError, NoSuchKernel) as error:
+        return Outcome("failed", f"the kernel did not start: {_one_line(error)}")
     finally:
         bar.close()
         del os.environ[RUN_FOLDER]
-    return _judge(nbformat.read(partial / "notebook.ipynb", as_version=4), partial)
 
 
 def _judge(notebook: NotebookNode, partial: Path) -> Outcome:
@@ -176,12 +200,17 @@ def _judge(notebook: NotebookNode, partial: Path) -> Outcome:
             continue
         for output in cell.outputs:
             if output.output_type == "error":
-                return Outcome("failed", f"{_place(notebook, number)}: {output.ename}: {output.evalue}")
+                return Outcome("failed", f"{_place(notebook, number)}: {output.ename}: {_one_line(output.evalue)}")
         if cell.execution_count is None:
             return Outcome("failed", f"{_place(notebook, number)} was never executed: the kernel was shut down before it")
     if not (partial / FOUND).is_file():
         return Outcome("failed", "the notebook recorded nothing: its last cell should call record(…)")
     return Outcome("succeeded", None)
+
+
+def _one_line(text: object, most: int = 300) -> str:
+    line = " ".join(str(text).split())
+    return line if len(line) <= most else f"{line[:most]}…"
 
 
 def _place(notebook: NotebookNode, index: int) -> str:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 
+from workbench.errors import WorkError
 from workbench.parameters import load_plans
 from workbench.reporting.index import build_index
 from workbench.runner import CELL_TIMEOUT, Run, notebook_parameters, resolve_parameters, run
@@ -23,6 +24,8 @@ def run_one(notebook: str, given: Mapping[str, str], profile: str, cell_timeout:
 def run_suite(profile: str, dataset: str | None, cell_timeout: int | None) -> int:
     """Every notebook of notebooks/profiles.toml; one whose needs failed is left out. All parameters are checked before the first starts."""
     plans = load_plans()
+    if not plans:
+        raise WorkError("notebooks/profiles.toml names no notebook.")
     given = {name: {"dataset": dataset} if dataset and "dataset" in notebook_parameters(name) else {} for name in plans}
     for name in plans:
         resolve_parameters(name, given[name], profile)

@@ -1,5 +1,7 @@
+import hashlib
 import json
 import random
+import re
 import subprocess
 import sys
 
@@ -7,14 +9,14 @@ import pytest
 
 from tests.conftest import tiny_rows
 from workbench.data import load_dataset, prepare
-from workbench.data.snapshot import TABLES
+from workbench.data.snapshot import KEY, TABLES, catalogue_size
 from workbench.errors import RequestError, WorkError
 
 PREPARE = "import sys; from workbench.cli import main; sys.exit(main(['data', 'prepare', 'tiny']))"
 
 
 def folders(home):
-    return sorted(path.name for path in (home / "datasets" / "snapshots" / "tiny").iterdir() if path.name != ".lock")
+    return sorted(path.name for path in (home / "datasets" / "snapshots" / "tiny").iterdir() if path.name not in {".lock", KEY})
 
 
 def test_ids_stay_text_and_007_is_not_7(tiny):
@@ -94,15 +96,72 @@ def test_a_source_that_is_not_the_cards_is_refused_with_both_hashes(tiny, home):
     card.write_text(text[: start + 64] + text[start + 65 :])
     with pytest.raises(WorkError, match=r"tiny.inter hashes to [0-9a-f]{12}…, the card says f[0-9a-f]{11}…"):
         prepare("tiny")
-    assert folders(home) == []
+    assert not (home / "datasets" / "snapshots").exists()
 
 
-def test_a_column_without_a_privacy_class_is_refused(tiny, home):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (('title = "public"\n', ""), 'the column "title" of items has no class'),
+        (('value = "rating:float"', 'value = "stars:float"'), "datasets/tiny.toml does not fit its files: Binder Error"),
+        (('value = "rating:float"', 'value = "item_id:token"'), "datasets/tiny.toml does not fit its files: Conversion Error"),
+    ],
+)
+def test_a_card_that_does_not_fit_its_files_is_refused_before_anything_is_written(tiny, home, change, message):
     card = tiny()
-    card.write_text(card.read_text().replace('title = "public"\n', ""))
-    with pytest.raises(RequestError, match='the column "title" of items has no class'):
+    card.write_text(card.read_text().replace(*change))
+    with pytest.raises(RequestError, match=message):
         prepare("tiny")
-    assert folders(home) == []
+    assert not (home / "datasets" / "snapshots").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([("a", "x", "", 1)], "tiny.inter: 1 events have no value. Mend the file; an empty cell is not a zero."),
+        ([("a", "x", 5, 1), ("", "x", 5, 2)], "tiny.inter: 1 events have no user_id."),
+        ([], "tiny.inter has no events."),
+    ],
+)
+def test_nothing_is_dropped_or_filled_in_silently(tiny, rows, message):
+    tiny(rows)
+    with pytest.raises(RequestError, match=re.escape(message)):
+        prepare("tiny")
+
+
+def test_an_id_twice_in_a_table_would_double_events_and_is_refused(tiny, tmp_path):
+    card = tiny([("a", "x", 5, 1)])
+    items = tmp_path / "site" / "tinydata" / "log" / "tiny.item"
+    before = hashlib.sha256(items.read_bytes()).hexdigest()
+    items.write_text(items.read_text() + "x\tAnother\n")
+    card.write_text(card.read_text().replace(before, hashlib.sha256(items.read_bytes()).hexdigest()))
+    with pytest.raises(RequestError, match='the table of items has the item_id "x" more than once'):
+        prepare("tiny")
+
+
+def test_an_old_snapshot_that_is_damaged_does_not_stand_in_the_way(tiny):
+    card = tiny()
+    old = prepare("tiny")
+    card.write_text(card.read_text().replace("min = 4", "min = 3"))
+    new = prepare("tiny")
+    (old.folder / "manifest.json").write_text("{")
+    assert load_dataset("tiny").snapshot.id == new.id
+
+
+def test_a_manifest_that_is_not_its_folders_is_found(tiny):
+    tiny()
+    path = prepare("tiny").folder / "manifest.json"
+    path.write_text(path.read_text().replace('"rows": 80', '"rows": 80', 1).replace('"digest": "', '"digest": "0', 1))
+    with pytest.raises(WorkError, match=r"manifest.json is damaged \(its tables hash to"):
+        load_dataset("tiny")
+
+
+def test_the_catalogue_can_be_counted_without_a_snapshot(tiny, home):
+    tiny()
+    assert catalogue_size("tiny") == 12
+    assert not (home / "datasets" / "snapshots").exists()
+    prepare("tiny")
+    assert catalogue_size("tiny") == 12
 
 
 def test_a_package_that_is_missing_or_another_version_is_named(tiny):

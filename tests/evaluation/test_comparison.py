@@ -125,12 +125,31 @@ def test_the_sentence_says_what_the_numbers_say(base):
     assert (
         decision(base, zero + 0.05 + 0.01 * noise, zero)
         .headline()
-        .startswith("A finds more of what people like next than B: NDCG@10 up 0.050 (")
+        .startswith("A ranks what people like next higher than B: NDCG@10 up 0.050 (")
     )
     assert "A is ahead of B by less than the 0.01" in decision(base, zero + 0.005 + 0.001 * noise, zero).headline()
     assert "A, the best on validation, lost to B on test: NDCG@10 down 0.050" in decision(base, zero - 0.05 + 0.01 * noise, zero).headline()
+    assert "A is behind B by less than the 0.01" in decision(base, zero - 0.005 + 0.001 * noise, zero).headline()
     assert "A and B do equally well" in decision(base, 0.01 * noise, zero).headline()
     assert "We cannot tell A from B" in decision(base, noise, zero).headline()
+
+
+@pytest.mark.parametrize(
+    ("values", "call"),
+    [
+        ([0.3] * 4, "too few to say"),  # four people cannot be significant, whatever they say
+        ([0.0] * 29, "too few to say"),
+        ([0.0] * 30, "no difference"),
+        ([0.3] * 30, "better"),
+        ([-0.3] * 30, "worse"),
+        ([0.02, -0.018] * 500, "no difference"),
+        ([0.2, -0.184] * 500, "too few to say"),  # not significant, and 0.01 lies inside the interval
+    ],
+)
+def test_no_difference_is_said_only_when_one_that_matters_is_excluded(base, values, call):
+    label_only = replace(base, users=torch.arange(len(values)), top=base.top[:0], served_by_fallback=base.served_by_fallback[:0])
+    a, b = shifted(label_only, "a", values), shifted(label_only, "b", np.zeros(len(values)))
+    assert compare(a, b, METRIC).verdict(effect=0.01) == call
 
 
 def test_the_choice_is_validations_even_when_test_disagrees(base):

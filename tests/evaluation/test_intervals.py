@@ -37,6 +37,14 @@ def test_nine_out_of_ten_intervals_hold_the_truth():
     assert 0.91 <= rate_of_coverage(300) <= 0.98  # nominal 0.95; binomial spread of 300 is ± 0.025
 
 
+@pytest.mark.parametrize("n", [8, 12, 20])
+def test_few_people_get_an_interval_that_covers(n):
+    """The plain percentile interval covers 86 % at n = 8 instead of 95 %."""
+    draws = np.random.default_rng(n).normal(size=(600, n))
+    intervals = [bootstrap_mean(torch.from_numpy(row), resamples=1000, seed=i) for i, row in enumerate(draws)]
+    assert 0.92 <= sum(i.low <= 0 <= i.high for i in intervals) / 600 <= 0.98
+
+
 @pytest.mark.slow
 def test_the_interval_covers_at_its_nominal_rate():
     assert rate_of_coverage(4000) == pytest.approx(0.95, abs=0.015)  # percentile intervals fall a little short at n = 80

@@ -91,6 +91,20 @@ def test_whatever_is_in_the_data_is_shown_as_text():
     assert "<b onclick" not in page
 
 
+def test_a_bare_frame_is_a_table_without_its_style_sheet():
+    import pandas as pd
+
+    page = report_html(RUN, notebook(code(display({"text/html": pd.DataFrame({"a": [SCRIPT]})._repr_html_()}))))
+    assert ".dataframe" not in page
+    assert f"<td>{SHOWN}</td>" in page
+
+
+def test_a_cell_that_broke_is_shown_whatever_its_tags():
+    broken = code(new_output("error", ename="E", evalue="no", traceback=["E: no such thing"]), tags=["report-skip"])
+    run = {**RUN, "status": "failed", "error": "code cell 1: E: no", "verdict": None}
+    assert "E: no such thing" in report_html(run, notebook(broken))
+
+
 def test_a_page_makes_no_request():
     markdown = "![tracker](https://example.org/x.png) [link](https://example.org) <link rel=stylesheet href=//example.org>"
     page = report_html(RUN, notebook(new_markdown_cell(markdown), code(display({"image/png": "AAAA"}))))

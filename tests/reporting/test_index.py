@@ -1,6 +1,9 @@
 import re
 
+import pytest
+
 from tests.reporting.test_html import RUN, SCRIPT
+from workbench.errors import WorkError
 from workbench.reporting.index import build_index
 from workbench.reporting.record import write_run
 
@@ -25,6 +28,12 @@ def test_failures_stand_on_top_then_the_newest(home):
     assert "its run.json cannot be read" in page
     assert SCRIPT not in page
     assert "&lt;script&gt;" in page
+
+
+def test_an_index_that_cannot_be_written_is_one_error(home):
+    (home / "reports" / "index.html").mkdir()
+    with pytest.raises(WorkError, match="could not write the index"):
+        build_index()
 
 
 def test_an_empty_folder_has_a_page_too(home):

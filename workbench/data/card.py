@@ -125,4 +125,7 @@ def load_card(name: str) -> Card:
     path = card_path(name)
     if not path.is_file():
         raise unknown("data set", name, list_cards())
-    return parse_card(path.read_text(encoding="utf-8"), f"datasets/{name}.toml")
+    try:
+        return parse_card(path.read_text(encoding="utf-8"), f"datasets/{name}.toml")
+    except UnicodeDecodeError as error:
+        raise RequestError(f"datasets/{name}.toml is not UTF-8: {error.reason} at byte {error.start}.") from None

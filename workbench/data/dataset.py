@@ -59,6 +59,7 @@ class Dataset:
                  moments AS (SELECT user_id, timestamp, count(*) AS n FROM events GROUP BY ALL)
             SELECT count(*) AS events,
                    count(DISTINCT user_id) AS people,
+                   (SELECT count(*) FROM pairs) AS pairs,
                    (SELECT count(*) FROM items) AS items,
                    avg(CASE WHEN value BETWEEN $low AND $high THEN 1.0 ELSE 0.0 END) AS liked,
                    min(timestamp) AS first, max(timestamp) AS last,
@@ -72,7 +73,7 @@ class Dataset:
             "events": f"{int(facts.events):,}",
             "people": f"{int(facts.people):,}",
             "items in the catalogue": f"{self.n_items:,}",
-            "filled cells": f"{facts.events / (facts.people * self.n_items):.1%}",
+            "filled cells": f"{facts.pairs / (facts.people * self.n_items):.1%}",
             "time span": f"{first} to {last}",
             "liked": f"{facts.liked:.0%} of events ({positive.column} {_bounds(positive.min, positive.max)})",
             "repeats of a person and item": f"{int(facts.repeats):,}",

@@ -4,12 +4,14 @@ Three tables. `events`: user_id, item_id, value (float64), timestamp (int64, mic
 every id in the log or in the card's table, sorted by id, so that a row's number is the id's code. All ids and attributes are text.
 """
 
+import contextlib
 import datetime
 import hashlib
 import json
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +22,10 @@ from filelock import FileLock
 from workbench.data.card import Card, load_card
 from workbench.data.source import sha256_of, source_files
 from workbench.errors import RequestError, WorkError
-from workbench.files import publish_folder, write_json
+from workbench.files import publish_folder, whole_file, write_json
 from workbench.paths import checked_name, home
 
+KEY = "pseudonyms.key"
 TABLES = ("events", "users", "items")
 MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 
@@ -46,8 +49,8 @@ class Snapshot:
         return connection
 
     def pseudonym_key(self) -> bytes:
-        """The secret that turns ids into pseudonyms. It stays in this folder: with it in a report, 943 guesses would undo them."""
-        return (self.folder / "pseudonyms.key").read_bytes()
+        """The secret that turns ids into pseudonyms; one for all snapshots of a data set. In a report, 943 guesses would undo them."""
+        return (self.folder.parent / KEY).read_bytes()
 
 
 def snapshots_folder(name: str) -> Path:
@@ -55,45 +58,65 @@ def snapshots_folder(name: str) -> Path:
 
 
 def find(name: str, card: Card) -> Path | None:
-    """The folder of the snapshot made from this very card, if there is one."""
+    """The folder of the snapshot made from this very card, if there is one. Raises WorkError when the only candidates cannot be read."""
+    damaged: WorkError | None = None
     for path in sorted(snapshots_folder(name).glob("[0-9a-f]*/manifest.json")):
-        if _manifest(path).get("card_fingerprint") == card.fingerprint:
-            return path.parent
+        try:
+            if _manifest(path)["card_fingerprint"] == card.fingerprint:
+                return path.parent
+        except WorkError as error:
+            damaged = error
+    if damaged:
+        raise damaged
     return None
 
 
 def open_snapshot(name: str, folder: Path) -> Snapshot:
-    """Raises WorkError with both hashes when a file is not what the manifest says."""
+    """Raises WorkError with both hashes when a file is not what the manifest says, or the manifest not its folder's."""
     manifest = _manifest(folder / "manifest.json")
     snapshot = Snapshot(name, folder, manifest)
     for table in TABLES:
         path, expected = folder / f"{table}.parquet", manifest["tables"][table]["sha256"]
         actual = sha256_of(path) if path.is_file() else "nothing"
         if actual != expected:
-            raise WorkError(
-                f"the snapshot {snapshot.id} is damaged: {path.name} hashes to {actual[:12]}, its manifest says {expected[:12]}. "
-                f"Run `workbench data prepare {name}`."
-            )
-    if not (folder / "pseudonyms.key").is_file():
-        raise WorkError(f"the snapshot {snapshot.id} is damaged: pseudonyms.key is missing. Run `workbench data prepare {name}`.")
+            hashes = f"{path.name} hashes to {actual[:12]}, its manifest says {expected[:12]}"
+            raise WorkError(f"the snapshot {snapshot.id} is damaged: {hashes}. {_mend(name)}")
+    if not (folder.parent / KEY).is_file():
+        raise WorkError(f"the snapshot {snapshot.id} is damaged: {KEY} is missing. {_mend(name)}")
     return snapshot
 
 
 def prepare(name: str) -> Snapshot:
     """The snapshot of a data set: the existing one when it is sound, else made anew.
 
-    Two processes at once end with one good snapshot. Raises RequestError for a name or card that is wrong, WorkError when a source file is
-    not the one the card describes or the disk does not take the snapshot; nothing unwhole is left behind.
+    Two processes at once end with one good snapshot. Raises RequestError for a name, card or source that is wrong, before anything is
+    written, and WorkError when a source file is not the one the card describes or the disk is full; nothing unwhole is left behind.
     """
     card = load_card(name)
+    if folder := _sound(name, card):
+        return open_snapshot(name, folder)
     root = snapshots_folder(name)
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / ".lock"):
-            folder = _sound(name, card) or _build(name, card, root)
-    except (OSError, duckdb.IOException) as error:
-        raise WorkError(f"could not write the snapshot of {name} under {root}: {str(error).splitlines()[0]}") from error
+    with _tables(name, card) as connection:
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            with FileLock(root / ".lock"):
+                folder = _sound(name, card) or _write(connection, name, card, root)
+        except (OSError, duckdb.IOException) as error:
+            raise WorkError(f"could not write the snapshot of {name} under {root}: {str(error).splitlines()[0]}") from error
     return open_snapshot(name, folder)
+
+
+def catalogue_size(name: str) -> int:
+    """Number of items in a data set, out of its snapshot or, where there is none yet, out of its source. Writes nothing."""
+    card = load_card(name)
+    if folder := find(name, card):
+        return int(open_snapshot(name, folder).manifest["tables"]["items"]["rows"])
+    with _tables(name, card) as connection:
+        return int(connection.execute("SELECT count(*) FROM items").fetchall()[0][0])
+
+
+def _mend(name: str) -> str:
+    return f"Run `workbench data prepare {name}`."
 
 
 def _sound(name: str, card: Card) -> Path | None:
@@ -105,32 +128,49 @@ def _sound(name: str, card: Card) -> Path | None:
 
 
 def _manifest(path: Path) -> dict[str, Any]:
+    """Raises WorkError for a manifest that is no JSON, lacks something, or does not belong to its folder."""
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        if manifest["content_hash"] and all(manifest["tables"][table]["sha256"] for table in TABLES):
+        digests = {table: manifest["tables"][table]["digest"] for table in TABLES}
+        found = _content_hash(manifest["card_fingerprint"], digests)
+        if manifest["content_hash"] == found and path.parent.name == found[:12]:
             return dict(manifest)
+        reason = f"its tables hash to {found[:12]}, the folder is {path.parent.name}"
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WorkError(f"{path} is damaged ({type(error).__name__}). Run `workbench data prepare {path.parent.parent.name}`.") from None
-    raise WorkError(f"{path} is damaged. Run `workbench data prepare {path.parent.parent.name}`.")
+        reason = type(error).__name__
+    raise WorkError(f"{path} is damaged ({reason}). {_mend(path.parent.parent.name)}")
 
 
-def _build(name: str, card: Card, root: Path) -> Path:
+def _content_hash(card_fingerprint: str, digests: dict[str, str]) -> str:
+    return hashlib.sha256(json.dumps([card_fingerprint, digests], sort_keys=True).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def _tables(name: str, card: Card) -> Iterator[duckdb.DuckDBPyConnection]:
+    """DuckDB with the three tables, read from the source and checked; in memory, nothing written."""
     files = source_files(card)
-    for left_over in root.glob(".partial-*"):  # of a process that was killed; we hold the lock
+    with duckdb.connect() as connection:
+        try:
+            _create_tables(connection, card, files)
+        except duckdb.Error as error:
+            raise RequestError(f"datasets/{name}.toml does not fit its files: {str(error).splitlines()[0]}") from None
+        _check_contract(connection, card, name)
+        yield connection
+
+
+def _write(connection: duckdb.DuckDBPyConnection, name: str, card: Card, root: Path) -> Path:
+    """Write the tables into a folder of their own and give it its name. The caller holds the lock."""
+    for left_over in root.glob(".partial-*"):  # of a process that was killed
         shutil.rmtree(left_over)
+    if not (root / KEY).is_file():
+        with whole_file(root / KEY) as path:
+            path.touch(mode=0o600)
+            path.write_bytes(secrets.token_bytes(32))
     partial = root / f".partial-{os.getpid()}"
     partial.mkdir()
     try:
-        with duckdb.connect() as connection:
-            _create_tables(connection, card, files)
-            _check_privacy(connection, card, name)
-            tables = {table: _write_table(connection, table, partial) for table in TABLES}
-        content = {table: tables[table]["digest"] for table in TABLES}
-        content_hash = hashlib.sha256(json.dumps([card.fingerprint, content], sort_keys=True).encode()).hexdigest()
-        final = root / content_hash[:12]
-        key = final / "pseudonyms.key"
-        (partial / "pseudonyms.key").write_bytes(key.read_bytes() if key.is_file() else secrets.token_bytes(32))
-        (partial / "pseudonyms.key").chmod(0o600)
+        tables = {table: _write_table(connection, table, partial) for table in TABLES}
+        content_hash = _content_hash(card.fingerprint, {table: tables[table]["digest"] for table in TABLES})
         manifest = {
             "schema_version": 1,
             "name": name,
@@ -142,9 +182,13 @@ def _build(name: str, card: Card, root: Path) -> Path:
             "tables": tables,
         }
         write_json(partial / "manifest.json", manifest)
+        final = root / content_hash[:12]
+        if final.exists():  # and is damaged, or it would have been used
+            final.rename(root / f".partial-{os.getpid()}.damaged")
         publish_folder(partial, final)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        for rest in root.glob(f".partial-{os.getpid()}*"):
+            shutil.rmtree(rest, ignore_errors=True)
     return final
 
 
@@ -183,11 +227,25 @@ def _create_tables(connection: duckdb.DuckDBPyConnection, card: Card, files: dic
         )
 
 
-def _check_privacy(connection: duckdb.DuckDBPyConnection, card: Card, name: str) -> None:
+def _check_contract(connection: duckdb.DuckDBPyConnection, card: Card, name: str) -> None:
+    """Raises RequestError for a column without a privacy class, an empty cell in an event, an id twice in a table, and an empty log."""
     for table in TABLES:
         for column in _column_types(connection, table):
             if column not in card.privacy:
                 raise RequestError(f'datasets/{name}.toml, [privacy]: the column "{column}" of {table} has no class.')
+    empty = connection.execute("SELECT count(*) = 0 FROM events").fetchall()[0][0]
+    if empty:
+        raise RequestError(f"{card.files.events.name} has no events.")
+    for column in ("user_id", "item_id", "value", "timestamp"):
+        missing = connection.execute(f"SELECT count(*) FROM events WHERE {column} IS NULL").fetchall()[0][0]
+        if missing:
+            raise RequestError(
+                f"{card.files.events.name}: {missing:,} events have no {column}. Mend the file; an empty cell is not a zero."
+            )
+    for table, key in (("users", "user_id"), ("items", "item_id")):
+        twice = connection.execute(f"SELECT {key} FROM {table} GROUP BY {key} HAVING count(*) > 1 ORDER BY {key} LIMIT 1").fetchall()
+        if twice:
+            raise RequestError(f'the table of {table} has the {key} "{twice[0][0]}" more than once.')
 
 
 def _column_types(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:

@@ -40,7 +40,8 @@ ORDERED = """
             FROM coded)
 """
 
-# The last floor(n · f) of a person's n events are test, the floor(n · f) before them validation. f = $test / $whole in whole numbers: nothing is rounded.
+# The last floor(n · f) of a person's n events are test, the floor(n · f) before them validation.
+# f = $test / $whole in whole numbers: nothing is rounded.
 USER_TIME = """
     SELECT *, CASE WHEN position > n - n * $test // $whole THEN 2
                    WHEN position > n - n * $test // $whole - n * $valid // $whole THEN 1

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import NormalDist
+from string import ascii_letters
 from typing import Literal
 
 import numpy as np
@@ -138,4 +139,4 @@ def letters(evaluations: Mapping[str, Evaluation], metric: str, *, seed: int = 0
             split = [part for group in groups for part in ((group - {x}, group - {y}) if {x, y} <= group else (group,))]
             groups = [g for i, g in enumerate(split) if not any(g < other or (g == other and j < i) for j, other in enumerate(split))]
     groups.sort(key=lambda group: min(names.index(name) for name in group))
-    return {name: "".join(chr(ord("a") + i) for i, group in enumerate(groups) if name in group) for name in names}
+    return {name: "".join(ascii_letters[i % 52] for i, group in enumerate(groups) if name in group) for name in names}

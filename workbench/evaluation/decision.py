@@ -75,7 +75,6 @@ def decide(
     groups: Mapping[str, Tensor],
     *,
     effect: float,
-    seed: int = 0,
 ) -> Decision:
     """Rank the models on validation, compare the first two on test.
 
@@ -90,6 +89,6 @@ def decide(
         effect=effect,
         chosen=chosen,
         rival=rival,
-        overall=compare(chosen, rival, metric, seed=seed) if rival else None,
-        groups=compare_groups(chosen, rival, metric, groups, seed=seed) if rival else [],
+        overall=compare(chosen, rival, metric) if rival else None,
+        groups=compare_groups(chosen, rival, metric, groups) if rival else [],
     )

@@ -1,6 +1,5 @@
 """Full-ranking evaluation in one streaming pass: score a batch, mask the seen, keep the top k; all metrics at all k from what was kept."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -51,8 +50,6 @@ class Evaluation:
     fallback: str
     tied_share: float
     """Share of the recommended places that a tie-break decided."""
-    seconds: float
-    """Time to score, mask and rank."""
 
     def mean(self, metric: str) -> float:
         return self.per_user[metric].mean().item()
@@ -92,7 +89,6 @@ def evaluate(
         raise RequestError(
             f"{name} cannot serve {int(left_out.sum())} of {len(left_out)} people (no history or not in training): name a fallback."
         )
-    start = time.perf_counter()
     depth = max(ks)
     top = torch.full((len(left_out), depth), NOTHING)
     tied = 0
@@ -102,7 +98,6 @@ def evaluate(
                 top[chunk], decided = _rank(scorer, holdout, holdout.users[chunk], depth, device)
                 tied += int(decided.sum())
     hits = _hits(top, holdout)
-    seconds = time.perf_counter() - start
     return Evaluation(
         model=name,
         title=getattr(model, "title", name),
@@ -115,7 +110,6 @@ def evaluate(
         served_by_fallback=left_out,
         fallback=fallback_name,
         tied_share=tied / max(1, int((top != NOTHING).sum())),
-        seconds=seconds,
     )
 
 

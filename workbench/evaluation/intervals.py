@@ -48,7 +48,7 @@ def bootstrap_means(columns: Mapping[str, Tensor], *, level: float = 0.95, resam
 def _expanded_tail(n: int, level: float) -> float:
     """The share to cut off each end: less than (1 - level) / 2 for few people, whose plain percentile interval is too narrow.
 
-    Hesterberg's expanded percentile interval (The American Statistician 2015, section 5.3): Φ(-√(n / (n - 1)) · t), t of n - 1 degrees of freedom.
+    Hesterberg's expanded percentile interval (The American Statistician, 2015): Φ(-√(n / (n - 1)) · t), t of n - 1 degrees of freedom.
     """
     return float(stats.norm.cdf(-np.sqrt(n / (n - 1)) * stats.t.ppf((1 + level) / 2, n - 1))) if n > 1 else 0.0
 

@@ -50,29 +50,26 @@ def timeline_figure(data: Dataset, by_moment: Split) -> Figure:
     weeks = data.sql(
         f"""
         WITH first AS (SELECT min(timestamp) AS start FROM events)
-        SELECT (timestamp - start) // (7 * {DAY}) * 7.0 AS day, count(*) AS n FROM events, first GROUP BY ALL ORDER BY day"""
+        SELECT (timestamp - start) // (7 * {DAY}) AS week, count(*) AS n FROM events, first GROUP BY ALL"""
     )
+    counts = np.bincount(weeks["week"], weights=weeks["n"]).astype(np.int64)  # weeks without an event count as 0
     start = int(data.sql("SELECT min(timestamp) AS start FROM events")["start"][0])
     cuts = [
         (name, (int(part.timestamps.min()) - start) / DAY)
         for name, part in (("validation", by_moment.valid), ("test", by_moment.test))
         if len(part)
     ]
-    return timeline(weeks["day"].to_numpy(), weeks["n"].to_numpy(dtype=np.int64), cuts)
+    return timeline(counts, cuts)
 
 
 def audit_verdict(data: Dataset, splits: Mapping[str, Split]) -> Verdict:
-    """Which split leaves most people who can be judged with a history, and what each of the others is good for."""
+    """Which split leaves most people who can be judged with a history, among those that keep their promises and can be chosen on."""
     judged = {name: _judged(parts) for name, parts in splits.items()}
-    best = max(judged, key=lambda name: judged[name][1])
-    default = data.card.split.default
     told = "; ".join(f"{name} {n:,}, {known:,} of them with a history" for name, (n, known) in judged.items())
-    match = "as the card recommends" if best == default else f"although the card recommends {default}"
-    n, known = judged[best]
     return Verdict(
-        headline=f"Judge models on {data.card.title} by {best}, {match}: people left to judge are {told}.",
+        headline=_recommendation(data, splits, judged, told),
         numbers=[
-            Headline("Judged with a history", f"{known:,}", f"of {n:,} judged by {best}"),
+            *(Headline(f"Judged by {name}", f"{n:,}", f"{known:,} of them with a history") for name, (n, known) in judged.items()),
             Headline(
                 "Events", f"{data.snapshot.manifest['tables']['events']['rows']:,}", f"{data.n_users:,} people · {data.n_items:,} items"
             ),
@@ -85,6 +82,16 @@ def audit_verdict(data: Dataset, splits: Mapping[str, Split]) -> Verdict:
             if finding.events and not finding.promised
         ],
     )
+
+
+def _recommendation(data: Dataset, splits: Mapping[str, Split], judged: Mapping[str, tuple[int, int]], told: str) -> str:
+    default = data.card.split.default
+    usable = [n for n, parts in splits.items() if judged[n][0] and len(parts.holdout("valid").users) and all(f.ok for f in audit(parts))]
+    if not usable:
+        return f"Neither split can judge a model on {data.card.title}: people left to judge are {told}."
+    best = max(usable, key=lambda name: (judged[name][1], name == default))
+    match = "as the card recommends" if best == default else f"although the card recommends {default}"
+    return f"Judge models on {data.card.title} by {best}, {match}: people left to judge are {told}."
 
 
 def audit_metrics(splits: Mapping[str, Split]) -> list[dict[str, object]]:

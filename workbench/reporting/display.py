@@ -40,6 +40,19 @@ class Table:
         return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+@dataclass(frozen=True)
+class Note:
+    """A sentence in place of a figure that would be empty."""
+
+    text: str
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(self.text)}</p>"
+
+    def __repr__(self) -> str:
+        return self.text
+
+
 @dataclass(frozen=True, eq=False)
 class Figure:
     """A matplotlib figure with what a reader who cannot see it needs. `name` becomes the file `figures/<name>.png` of the run."""

@@ -40,8 +40,8 @@ def forest(comparisons: Sequence[Comparison], titles: tuple[str, str], effect: f
         figure,
         "by_activity",
         f"Difference in {name}, {titles[0]} minus {titles[1]}, by activity. {told}.",
-        f"Difference in {name} by activity; the intervals cover 95 % together (Bonferroni), p-values are Holm-adjusted. "
-        f"Hollow: no difference seen, and one of {effect:g} could not have been.",
+        f"Difference in {name} by activity, with Bonferroni-adjusted intervals; p-values are Holm-adjusted. "
+        f"Hollow: too few people to say; no difference was seen, and one of {effect:g} is not excluded.",
     )
 
 
@@ -83,8 +83,9 @@ def long_tail(events_per_item: npt.NDArray[np.int64]) -> Figure:
     return Figure(figure, "long_tail", alt, f"{alt} The dotted line is a catalogue without favourites.")
 
 
-def timeline(days: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], cuts: Sequence[tuple[str, float]]) -> Figure:
-    """Events a week; `days` are days since the first event, `cuts` are named moments on the same scale."""
+def timeline(counts: npt.NDArray[np.int64], cuts: Sequence[tuple[str, float]]) -> Figure:
+    """Events in each week since the first one; `cuts` are named moments in days since then."""
+    days = 7 * np.arange(len(counts))
     figure, axes = _canvas(7.5, 2.4)
     axes.bar(days, counts, width=6.2, align="edge", color=MARK)
     for row, (name, day) in enumerate(cuts):
@@ -93,6 +94,6 @@ def timeline(days: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], cuts:
     axes.set_ylim(0, counts.max() * 1.3)
     axes.set_xlabel("days since the first event", color=SOFT)
     axes.set_ylabel("events a week", color=SOFT)
-    told = "; ".join(f"{name} on day {day:.0f}" for name, day in cuts)
-    alt = f"Events a week over {days.max() + 7:.0f} days, between {counts.min():,} and {counts.max():,}; {told}."
+    told = "".join(f"; {name} on day {day:.0f}" for name, day in cuts)
+    alt = f"Events a week over {len(counts)} weeks, between {counts.min():,} and {counts.max():,}{told}."
     return Figure(figure, "timeline", alt, "Events a week, and where one moment for everyone would cut the log.")

@@ -14,7 +14,7 @@ from nbformat import NotebookNode
 
 TAGS = {
     *("a", "blockquote", "br", "code", "em", "h1", "h2", "h3", "h4", "hr", "li", "ol", "p", "pre", "strong", "sub", "sup", "ul"),
-    *("table", "caption", "thead", "tbody", "tr", "th", "td"),
+    *("div", "span", "table", "caption", "thead", "tbody", "tr", "th", "td"),
 }
 SKIPPED = {"report-skip", "parameters", "injected-parameters", "papermill-error-cell-tag"}
 """Tags of cells that the page says elsewhere: parameters, the verdict, papermill's own notes on an error."""
@@ -23,6 +23,7 @@ ATTRIBUTES = {"a": ["href", "class"], "th": ["scope", "class"], "td": ["class"],
 
 def sanitised(text: str) -> Markup:
     """HTML in which only harmless tags are still tags; anything else shows as the text it is. No images: those would be fetched."""
+    text = re.sub(r"<style\b.*?</style>", "", text, flags=re.DOTALL | re.IGNORECASE)  # pandas puts one into its tables
     return Markup(bleach.clean(text, tags=TAGS, attributes=ATTRIBUTES))  # noqa: S704, this is what makes it safe
 
 
@@ -49,9 +50,13 @@ def _templates() -> Environment:
     return environment
 
 
+def _broke(cell: NotebookNode) -> bool:
+    return any(output.output_type == "error" for output in cell.get("outputs", []))
+
+
 def report_html(run: dict[str, Any], notebook: NotebookNode) -> str:
     """The page of one run: verdict first, then the notebook with its code folded away, limits and provenance at the end."""
-    cells = [cell for cell in notebook.cells if not SKIPPED & set(cell.metadata.get("tags", []))]
+    cells = [cell for cell in notebook.cells if _broke(cell) or not SKIPPED & set(cell.metadata.get("tags", []))]
     if cells and cells[0].cell_type == "markdown":  # the question is the page's title
         cells = [NotebookNode(cells[0], source=re.sub(r"\A# .*\n*", "", cells[0].source)), *cells[1:]]
     rendered = "".join(_markdown(cell.source) for cell in cells if cell.cell_type == "markdown")

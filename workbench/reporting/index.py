@@ -4,6 +4,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from workbench.errors import WorkError
 from workbench.files import whole_file
 from workbench.paths import home
 from workbench.reporting.html import index_html, moment
@@ -11,8 +12,18 @@ from workbench.reporting.record import read_run
 
 
 def build_index() -> Path:
-    """Write the index anew from the run records on disk and return its path. A record that cannot be read is listed as such."""
+    """Write the index anew from the run records on disk and return its path. A record that cannot be read is listed as such.
+
+    Raises WorkError when the disk does not take it.
+    """
     reports = home() / "reports"
+    try:
+        return _write_index(reports)
+    except OSError as error:
+        raise WorkError(f"could not write the index of {reports}: {error}") from error
+
+
+def _write_index(reports: Path) -> Path:
     reports.mkdir(exist_ok=True)
     with FileLock(reports / ".lock"):
         folders = sorted((path for path in reports.glob("*/*/") if not path.name.startswith(".")), key=lambda path: path.name, reverse=True)

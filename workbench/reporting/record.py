@@ -60,11 +60,11 @@ def record(
     return f"Recorded: {len(metrics)} numbers and the verdict."
 
 
-def metric_rows(evaluations: Mapping[str, Evaluation], *, seed: int = 0) -> list[dict[str, Any]]:
+def metric_rows(evaluations: Mapping[str, Evaluation]) -> list[dict[str, Any]]:
     """One row for each model, metric and cut-off: mean over people with its 95 % bootstrap interval; coverage without one."""
     rows: list[dict[str, Any]] = []
     for name, result in evaluations.items():
-        for metric, interval in bootstrap_means(result.per_user, seed=seed).items():
+        for metric, interval in bootstrap_means(result.per_user).items():
             kind, k = metric.split("@")
             described = {"direction": METRICS[kind].direction, "definition": METRICS[kind].definition}
             spread = {"value": interval.value, "ci_low": interval.low, "ci_high": interval.high, "n": interval.n}
@@ -91,8 +91,8 @@ def per_user_frame(dataset: Dataset, evaluations: Mapping[str, Evaluation]) -> p
 
 
 def pseudonym(dataset: Dataset, user_id: str) -> str:
-    """16 hex of HMAC-SHA256 under the snapshot's secret key: stable per snapshot, so that runs pair; not to be undone by trying ids."""
-    return hmac.new(dataset.snapshot.pseudonym_key(), user_id.encode(), "sha256").hexdigest()[:16]
+    """16 hex of HMAC-SHA256 under the data set's secret key: stable per snapshot, so that runs pair; not to be undone by trying ids."""
+    return hmac.new(dataset.snapshot.pseudonym_key(), f"{dataset.snapshot.id}\x1f{user_id}".encode(), "sha256").hexdigest()[:16]
 
 
 def slices_frame(comparisons: Sequence[Comparison]) -> pd.DataFrame:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import pandas as pd
 
 from workbench.data import Finding, Split, audit
-from workbench.evaluation import Decision, Evaluation, bootstrap_means, compare, label, letters
-from workbench.reporting.display import Figure, Table
+from workbench.evaluation import Decision, Evaluation, bootstrap_mean, compare, label, letters
+from workbench.reporting.display import Figure, Note, Table
 from workbench.reporting.figures import field, forest
 from workbench.reporting.verdict import Guardrail, Headline, Verdict
 from workbench.training import Choice
@@ -22,9 +22,8 @@ def trials_table(choices: Mapping[str, Choice], metric: str, most: int = 3) -> T
     ]
     tried = sum(len(choice.trials) for choice in ordered)
     n = len(ordered[0].validation.users)
-    caption = (
-        f"Validation part, {n:,} people. {tried} settings tried; of each model the best {most} are shown, and the first went on to test."
-    )
+    shown = f"of each model the best {most} are shown, and the first went on to test" if tried > len(ordered) else "all went on to test"
+    caption = f"Validation part, {n:,} people. {tried} settings tried; {shown}."
     return Table(pd.DataFrame(rows), caption)
 
 
@@ -35,10 +34,10 @@ def _settings(settings: Mapping[str, object]) -> str:
     )
 
 
-def by_group(decision: Decision) -> Figure | str:
+def by_group(decision: Decision) -> Figure | Note:
     """The forest plot of the chosen model against its rival; a sentence where there is nothing to compare."""
     if decision.rival is None or not decision.groups:
-        return "Not applicable, because only one model was tried."
+        return Note("Not applicable, because only one model was tried.")
     return forest(decision.groups, (decision.chosen.title, decision.rival.title), decision.effect)
 
 
@@ -49,7 +48,7 @@ def field_table(results: Mapping[str, Evaluation], metric: str, ks: tuple[int, .
     rows = []
     for name in sorted(results, key=lambda name: -results[name].mean(metric)):
         result = results[name]
-        interval = bootstrap_means({metric: result.per_user[metric]})[metric]
+        interval = bootstrap_mean(result.per_user[metric])
         rows.append(
             {
                 "model": result.title,
@@ -63,13 +62,16 @@ def field_table(results: Mapping[str, Evaluation], metric: str, ks: tuple[int, .
             }
         )
     n = len(next(iter(results.values())).users)
-    caption = f"Test part, {n:,} people. Models that share a letter cannot be told apart (paired sign flips, Holm-adjusted over all pairs)."
+    caption = (
+        f"Test part, {n:,} people. Models that share a letter cannot be told apart (paired sign flips, Holm-adjusted over all pairs). "
+        "The pair that validation chose is one planned comparison, judged above without that adjustment."
+    )
     return Table(pd.DataFrame(rows), caption)
 
 
 def field_figure(results: Mapping[str, Evaluation], metric: str) -> Figure:
     order = sorted(results, key=lambda name: -results[name].mean(metric))
-    return field([(results[name].title, bootstrap_means({metric: results[name].per_user[metric]})[metric]) for name in order], metric)
+    return field([(results[name].title, bootstrap_mean(results[name].per_user[metric])) for name in order], metric)
 
 
 def retrieval_verdict(decision: Decision, parts: Split, results: Mapping[str, Evaluation], ks: tuple[int, ...]) -> Verdict:
@@ -77,7 +79,7 @@ def retrieval_verdict(decision: Decision, parts: Split, results: Mapping[str, Ev
         headline=decision.headline(),
         numbers=_numbers(decision, ks),
         guardrails=[*_audit_guardrails(audit(parts)), *_quality_guardrails(decision, results)],
-        limits=_limits(decision, parts, len(results)),
+        limits=_limits(decision, parts, results),
     )
 
 
@@ -86,7 +88,7 @@ def _numbers(decision: Decision, ks: tuple[int, ...]) -> list[Headline]:
     cut, wide = int(decision.metric.split("@")[1]), max(ks)
     numbers = []
     for metric in (decision.metric, f"recall@{wide}"):
-        interval = bootstrap_means({metric: chosen.per_user[metric]})[metric]
+        interval = bootstrap_mean(chosen.per_user[metric])
         note = f"{interval.low:.3f} to {interval.high:.3f} · n {interval.n:,}"
         if rival:
             gap = compare(chosen, rival, metric)
@@ -139,37 +141,37 @@ def _quality_guardrails(decision: Decision, results: Mapping[str, Evaluation]) -
         guardrails.append(
             Guardrail("pass" if wider else "fail", f"covers {'no fewer' if wider else 'fewer'} items than {decision.rival.title}")
         )
-    worse = [c.group for c in decision.groups if c.significant and c.difference.value < 0]
-    unclear = [c.group for c in decision.groups if c.verdict(decision.effect) == "too few to say"]
-    if worse:
+    calls = [c.verdict(decision.effect) for c in decision.groups]
+    if worse := [c.group for c, call in zip(decision.groups, calls, strict=True) if call == "worse"]:
         guardrails.append(Guardrail("fail", f"worse for people with {', '.join(worse)}"))
-    elif unclear:
-        guardrails.append(Guardrail("unknown", f"{len(unclear)} of {len(decision.groups)} activity groups: too few people to say"))
-    elif decision.groups:
+    elif unclear := calls.count("too few to say"):
+        guardrails.append(Guardrail("unknown", f"{unclear} of {len(calls)} activity groups: too few people to say"))
+    elif calls:
         guardrails.append(Guardrail("pass", "no activity group is worse off"))
     return guardrails
 
 
-def _limits(decision: Decision, parts: Split, n_models: int) -> list[str]:
-    holdout, findings = parts.holdout("test"), audit(parts)
-    cold = int((holdout.history_lengths == 0).sum())
+def _limits(decision: Decision, parts: Split, results: Mapping[str, Evaluation]) -> list[str]:
+    holdout = parts.holdout("test")
     limits = [
         "Offline gains on logged behaviour often shrink online: people could only like what they were shown or found by themselves.",
-        f"{n_models} {'models were' if n_models > 1 else 'model was'} judged on test; the choice between them was made on validation. "
         "Models were trained on the training part alone, with one seed; intervals speak of other people, not of other trainings.",
+        f"{decision.effect:g} is taken as the smallest difference in {label(decision.metric)} that matters.",
     ]
+    if len(results) > 1:
+        limits.append(f"{len(results)} models were judged on test; the choice between them was made on validation.")
     if holdout.n_without_truth:
         limits.append(
             f"{holdout.n_without_truth:,} of {holdout.n_people:,} people with test events are not in the numbers: "
             "they liked nothing there, or only what they had before."
         )
-    if cold:
-        limits.append(
-            f"{cold:,} of {len(holdout.users):,} people judged have no history: some models left them to {decision.chosen.fallback}."
-        )
-    for finding in findings:
+    if holdout.n_masked_truth:
+        limits.append(f"{holdout.n_masked_truth:,} liked events do not count, because the person had the item before.")
+    for result in results.values():
+        if left := int(result.served_by_fallback.sum()):
+            limits.append(f"{result.title} left {left:,} of {len(result.users):,} people to {result.fallback}; they are in its numbers.")
+    for finding in audit(parts):
         if finding.events and not finding.promised:
-            limits.append(
-                f"The split does not prevent, and has, {finding.what}: {finding.events:,} of {finding.of:,} ({finding.share:.0%})."
-            )
+            told = f"{finding.events:,} of {finding.of:,} ({finding.share:.0%})"
+            limits.append(f"The split does not prevent, and has, {finding.what}: {told}.")
     return limits
