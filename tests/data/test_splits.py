@@ -118,6 +118,11 @@ def test_ml_100k_by_user_time_keeps_everyone_who_liked_something(ml100k):
     assert parts.describe()["with a history"].tolist() == [843, 835]
 
 
+def test_a_data_set_and_its_split_print_in_a_line(ml100k):
+    assert repr(ml100k) == f"Dataset({ml100k.snapshot.id}: 943 people, 1,682 items)"
+    assert repr(ml100k.split()) == f"Split({ml100k.snapshot.id} by user_time: 80,808 train, 9,596 valid, 9,596 test)"
+
+
 def test_the_audit_sees_a_leak_that_is_put_in(ml100k):
     parts = ml100k.split()
     leaky = type(parts)(**{**vars(parts), "train": parts.train.plus(parts.test.select(torch.arange(10)))})

@@ -133,6 +133,16 @@ def test_scores_that_are_none_stop_the_evaluation(log, scores, what):
         evaluate(Scores(scores), log[1], name="")
 
 
+def test_printed_things_are_a_line_and_round(log):
+    train, judged = log
+    result = evaluate(create("popularity").fit(train), judged)
+    assert (result.model, result.title) == ("Popularity", "Popularity")
+    assert repr(result) == f"Evaluation(Popularity on synthetic: ndcg@5 {result.mean('ndcg@5'):.3f}, 60 people)"
+    assert repr(judged) == "Holdout(synthetic: 60 people, 240 items to find)"
+    assert repr(train) == "Interactions(960 events of 60 people, 40 items)"
+    assert repr(train.batch(judged.users[:2])) == "UserBatch(2 requests, 32 events of history, 40 items)"
+
+
 def test_nobody_to_judge_is_an_answer_not_a_nan():
     nobody = holdout(interactions([(0, 0)], 1, 3), interactions([], 1, 3))
     with pytest.raises(RequestError, match="nobody is left to judge"):

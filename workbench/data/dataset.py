@@ -13,11 +13,14 @@ from workbench.data.card import Card, load_card
 from workbench.data.snapshot import Snapshot, find, open_snapshot, prepare
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     name: str
     card: Card
     snapshot: Snapshot
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.snapshot.id}: {self.n_users:,} people, {self.n_items:,} items)"
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """DuckDB over the snapshot, with the views `events`, `users`, `items`."""

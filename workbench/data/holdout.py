@@ -21,7 +21,7 @@ def tie_ranks(item_ids: Sequence[str], seed: int) -> Tensor:
     return torch.argsort(torch.tensor(order, dtype=torch.int64))
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Holdout:
     label: str
     """Snapshot, split, seed and part: evaluations pair only within one label."""
@@ -74,6 +74,9 @@ class Holdout:
             n_without_truth=n_people - len(users),
             n_masked_truth=int(masked.sum()),
         )
+
+    def __repr__(self) -> str:
+        return f"Holdout({self.label}: {len(self.users):,} people, {len(self.truth):,} items to find)"
 
     @property
     def n_items(self) -> int:

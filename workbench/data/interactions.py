@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Interactions:
     """Events of a log, ordered by person, then time, ties by the split's stated rule.
 
@@ -34,6 +34,9 @@ class Interactions:
 
     def __len__(self) -> int:
         return len(self.users)
+
+    def __repr__(self) -> str:
+        return f"Interactions({len(self):,} events of {int((self.events_per_user > 0).sum()):,} people, {self.n_items:,} items)"
 
     def select(self, mask: Tensor) -> Self:
         """The events at which `mask` (bool, one for each event) is True, or the events at these places (int64)."""
@@ -82,7 +85,7 @@ class Interactions:
         return UserBatch(users=users, items=self.items[places], timestamps=self.timestamps[places], offsets=offsets, n_items=self.n_items)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class UserBatch:
     """Requests to score: who asks, and what each of them did before, oldest first.
 
@@ -102,6 +105,9 @@ class UserBatch:
 
     def __len__(self) -> int:
         return len(self.users)
+
+    def __repr__(self) -> str:
+        return f"UserBatch({len(self):,} requests, {len(self.items):,} events of history, {self.n_items:,} items)"
 
     @property
     def device(self) -> torch.device:

@@ -80,7 +80,7 @@ class Log(Protocol):
     def connect(self) -> duckdb.DuckDBPyConnection: ...
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Split:
     """The three parts of a log and the rule that made them."""
 
@@ -96,6 +96,10 @@ class Split:
     train: Interactions
     valid: Interactions
     test: Interactions
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{len(getattr(self, part)):,} {part}" for part in PARTS)
+        return f"Split({self.snapshot_id} by {self.name}: {sizes})"
 
     @property
     def parameters(self) -> dict[str, Any]:

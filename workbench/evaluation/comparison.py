@@ -88,7 +88,7 @@ def _comparison(a: str, b: str, metric: str, group: str, difference: Tensor, p_v
         metric=metric,
         group=group,
         difference=bootstrap_mean(difference, level=level, seed=seed, resamples=2000 * m),
-        p_value=p_value,
+        p_value=float(p_value),
         wins=int((difference > 0).sum()),
         losses=int((difference < 0).sum()),
         detectable=detectable_difference(difference, level),

@@ -27,7 +27,7 @@ class Scorer(Protocol):
     def score(self, batch: UserBatch) -> Tensor: ...
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Evaluation:
     """One model on one holdout: per-person values first, everything else follows from them."""
 
@@ -51,6 +51,10 @@ class Evaluation:
     tied_share: float
     """Share of the recommended places that a tie-break decided."""
 
+    def __repr__(self) -> str:
+        metric = f"ndcg@{self.ks[0]}"
+        return f"Evaluation({self.title} on {self.label}: {metric} {self.mean(metric):.3f}, {len(self.users):,} people)"
+
     def mean(self, metric: str) -> float:
         return self.per_user[metric].mean().item()
 
@@ -68,7 +72,7 @@ def evaluate(
     model: Scorer,
     holdout: Holdout,
     *,
-    name: str,
+    name: str | None = None,
     ks: Sequence[int] = (5, 10, 20),
     fallback: Scorer | None = None,
     fallback_name: str = "popularity",
@@ -76,10 +80,14 @@ def evaluate(
 ) -> Evaluation:
     """Rank the whole catalogue for everyone in `holdout` and compare with their truth.
 
-    People the model cannot serve (no history for a model that works from histories; no place in training for one that is not inductive) are
-    served by `fallback` and marked. Raises RequestError for a k outside [1, n_items], for an empty holdout, and when a fallback is needed
-    and there is none; ValueError when the scores have the wrong shape or are not finite.
+    `name` is what records call the model; its title where none is given. People the model cannot serve (no history for a model that works
+    from histories; no place in training for one that is not inductive) are served by `fallback` and marked.
+
+    Raises RequestError for a k outside [1, n_items], for an empty holdout, and when a fallback is needed and there is none; ValueError when
+    the scores have the wrong shape or are not finite.
     """
+    title = str(getattr(model, "title", name or type(model).__name__))
+    name = name or title
     for k in ks:
         check_cutoff(k, holdout.n_items)
     if not len(holdout.users):
@@ -100,7 +108,7 @@ def evaluate(
     hits = _hits(top, holdout)
     return Evaluation(
         model=name,
-        title=getattr(model, "title", name),
+        title=title,
         label=holdout.label,
         ks=tuple(sorted(set(ks))),
         users=holdout.users,
