@@ -43,6 +43,24 @@ def test_notebooks_are_thin_executed_and_small(name):
     assert not re.search(r"https?://|(?<!\w)/(?:home|root|tmp|work)\b", (ROOT / "notebooks" / f"{name}.ipynb").read_text())
 
 
+def test_rows_of_a_data_set_are_shown_in_reports_and_never_committed():
+    """Too large to be kept when notebooks are committed (2 KB), and it must stay so: MovieLens may not be redistributed."""
+    (shown,) = (cell for cell in cells("01_data_audit") if cell.source.startswith("popular_items_table"))
+    assert shown.outputs == []
+    assert not any("Star Wars" in (ROOT / "notebooks" / f"{name}.ipynb").read_text() for name in NAMES)
+
+
+def test_an_item_titled_like_a_script_is_shown_as_that_text(tiny, home):
+    tiny(titles={"i03": "<script>alert(1)</script>"})
+    for path in (ROOT / "notebooks").glob("*.*"):
+        shutil.copy(path, home / "notebooks")
+    done = run("01_data_audit", {"dataset": "tiny"})
+    assert done.succeeded, done.record["error"]
+    page = (done.folder / "report.html").read_text()
+    assert '<td class="left">&lt;script&gt;alert(1)&lt;/script&gt;</td>' in page
+    assert "<script" not in page
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_parameter_is_typed_explained_and_ranged(name):
     for parameter in notebook_parameters(name).values():

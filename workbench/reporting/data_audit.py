@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.data import Dataset, Split, audit
+from workbench.data.snapshot import quoted
 from workbench.reporting.display import Figure, Table
 from workbench.reporting.figures import long_tail, timeline
 from workbench.reporting.verdict import Guardrail, Headline, Verdict
@@ -16,6 +17,19 @@ DAY = 86_400_000_000
 
 def contents_table(data: Dataset) -> Table:
     return Table(data.describe(), f"{data.card.title}, snapshot {data.snapshot.id}.")
+
+
+def popular_items_table(data: Dataset, most: int = 20) -> Table:
+    """The items with most events, with those of their columns that the card calls public."""
+    with data.connect() as connection:
+        columns = [column for column, *_ in connection.execute("DESCRIBE items").fetchall() if data.card.privacy[column] == "public"]
+    shown = ", ".join(f"items.{quoted(column)}" for column in columns)
+    frame = data.sql(
+        f"""
+        SELECT {shown}, count(events.item_id) AS events FROM items LEFT JOIN events USING (item_id)
+        GROUP BY ALL ORDER BY events DESC, items.item_id LIMIT {int(most)}"""
+    )
+    return Table(frame, f"The {len(frame)} items with most events.")
 
 
 def splits_table(splits: Mapping[str, Split]) -> Table:
