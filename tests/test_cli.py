@@ -1,5 +1,6 @@
 """The command line as a person meets it: one clear line, the right exit code, nothing written."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -70,6 +71,11 @@ def test_the_suite_runs_from_nothing_to_an_index(project):
     assert "EASE ranks what people like next higher than Item-kNN" in done.stdout
     page = (project / "reports" / "index.html").read_text()
     assert page.count("report.html") == 2
+    for report in (project / "reports").glob("*/*/report.html"):
+        text = report.read_text()
+        assert not re.search(r"<(?:script|link|iframe)\b|@import|url\(", text)
+        assert all(source.startswith("data:image/png;base64,") for source in re.findall(r'src="([^"]*)"', text))
+        assert not re.search(r'href="(?:https?:)?//', text)
     (run,) = (project / "reports" / "02_retrieval").iterdir()
     files = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
     assert files == {

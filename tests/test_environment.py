@@ -37,8 +37,8 @@ def test_the_lock_is_pins_only_and_names_no_host_no_hash_no_local_build():
     assert all(re.fullmatch(r"[a-z0-9._-]+==[A-Za-z0-9.!]+(?:post\d+)?", pin) for pin in pins), [p for p in pins if "+" in p or " " in p]
     assert "/" not in LOCK, "a path or an address"
     names = {pin.split("==")[0] for pin in pins}
-    card = {"jupyterlab", "papermill", "pandas", "torch", "pytorch-lightning", "recbole", "faiss-cpu", "matplotlib", "nbval"}
-    assert card <= names
+    promised = {"jupyterlab", "papermill", "pandas", "torch", "pytorch-lightning", "recbole", "faiss-cpu", "matplotlib", "nbval"}
+    assert promised <= names
 
 
 def test_the_state_of_the_code_is_the_commit_and_what_differs_from_it(tmp_path):

@@ -47,7 +47,7 @@ def test_the_suites_order_follows_what_notebooks_need(home):
     plans.write_text('[a]\nneeds = ["b"]\n[b]\nneeds = ["a"]\n')
     with pytest.raises(WorkError, match="a, b need one another"):
         load_plans()
-    for damage in ("[a", None):
+    for damage in ("[a", "a = 1", "[a]\nfull = 3", "[a]\nneds = []", None):
         plans.write_text(damage) if damage else plans.unlink()
         with pytest.raises(WorkError, match=r"profiles\.toml cannot be read"):
             load_plans()

@@ -15,7 +15,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from workbench import run_folder
 from workbench.errors import WorkError
 from workbench.reporting.record import FOUND, RUN_FOLDER, read_run
-from workbench.runner import run
+from workbench.runner import _Bar, run
 
 RECORD = f"""
 import json, os
@@ -160,6 +160,8 @@ def test_figures_are_files_of_the_run_and_their_names_are_checked(write):
     bad = go(write(figure.format("../../dots")))
     assert bad.record["status"] == "failed"
     assert "cannot be the name of a figure" in bad.record["error"]
+    assert 'two figures are named "dots"' in go(write(figure.format("dots"), figure.format("dots"))).record["error"]
+    assert "ZeroDivisionError" in go(write(figure.format("../../dots"), "1 / 0")).record["error"], "how a run ended comes first"
 
 
 @pytest.mark.parametrize("metadata", ["{'image/png': 'x'}", "{'image/png': {}}", "{}"])
@@ -200,10 +202,38 @@ def test_an_error_of_many_lines_is_told_in_one(write):
     assert len(done.record["error"]) < 400
 
 
-def test_a_file_that_is_no_notebook_is_named(home):
-    (home / "notebooks" / "made.ipynb").write_text("no JSON")
-    with pytest.raises(WorkError, match=r"made\.ipynb is not a notebook"):
+@pytest.mark.parametrize("content", [b"no JSON", b"{}", b"[]", b"\xff"])
+def test_a_file_that_is_no_notebook_is_named(home, content):
+    (home / "notebooks" / "made.ipynb").write_bytes(content)
+    with pytest.raises(WorkError, match=r"made\.ipynb is not a notebook that can be run") as caught:
         go("made")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_kernel_that_is_not_there_is_a_failed_run(write, home, tmp_path, monkeypatch):
+    kernel = tmp_path / "jupyter" / "kernels" / "python3"
+    kernel.mkdir(parents=True)
+    (kernel / "kernel.json").write_text(
+        '{"argv": ["/nonexistent/python", "{connection_file}"], "display_name": "Gone", "language": "python"}'
+    )
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    done = go(write("pass"))
+    assert done.record["status"] == "failed"
+    assert "the kernel did not start" in done.record["error"]
+
+
+def test_a_path_from_tab_completion_is_a_name_too(write):
+    write("pass")
+    assert go("notebooks/made.ipynb").succeeded
+
+
+def test_the_progress_bar_ends_its_line_and_lets_nothing_through_afterwards(capsys):
+    bar = _Bar()
+    bar.write("made: 50%")
+    bar.close()
+    bar.write("late")
+    bar.flush()
+    assert capsys.readouterr().err == "made: 50%\n"
 
 
 def test_an_untyped_parameter_is_the_notebooks_mistake(write):

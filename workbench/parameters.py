@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from pydantic import BaseModel, ConfigDict, StrictBool, StrictFloat, StrictInt, StrictStr, TypeAdapter
+
 from workbench.data import load_card
 from workbench.data.snapshot import catalogue_size
 from workbench.data.splits import QUERIES
@@ -105,12 +107,13 @@ def _check_split(name: str, where: str = "") -> None:
         raise RequestError(f"{where}{unknown('split', name, [*QUERIES, 'default'])}")
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(BaseModel):
     """One notebook's place in the suite."""
 
-    needs: tuple[str, ...]
-    full: dict[str, Value]
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    needs: tuple[str, ...] = ()
+    full: dict[str, StrictInt | StrictFloat | StrictBool | StrictStr] = {}
 
 
 def load_plans() -> dict[str, Plan]:
@@ -120,9 +123,9 @@ def load_plans() -> dict[str, Plan]:
     """
     try:
         raw = tomllib.loads((home() / "notebooks" / "profiles.toml").read_text(encoding="utf-8"))
+        plans = TypeAdapter(dict[str, Plan]).validate_python(raw)
     except (OSError, ValueError) as error:
         raise WorkError(f"notebooks/profiles.toml cannot be read: {error}.") from None
-    plans = {name: Plan(tuple(entry.get("needs", ())), dict(entry.get("full", {}))) for name, entry in raw.items()}
     ordered: dict[str, Plan] = {}
     while len(ordered) < len(plans):
         ready = [name for name, plan in plans.items() if name not in ordered and set(plan.needs) <= set(ordered)]

@@ -9,6 +9,7 @@ import platform
 import re
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,7 @@ from workbench.training import choose_device
 def describe_run(path: Path, parameters: dict[str, Any], profile: str) -> dict[str, Any]:
     """The part of run.json that is known before the notebook runs."""
     device = choose_device()
-    dataset = None
-    if "dataset" in parameters:
-        snapshot = load_dataset(parameters["dataset"]).snapshot
-        dataset = {"name": snapshot.name, "snapshot": snapshot.id, "events": snapshot.manifest["tables"]["events"]["rows"]}
+    dataset = load_dataset(parameters["dataset"]).snapshot.origin if "dataset" in parameters else None
     return {
         "schema_version": 1,
         "notebook": path.stem,
@@ -68,36 +66,78 @@ def _title(notebook: NotebookNode) -> str:
     return match[1].strip() if match else "untitled"
 
 
-def claim_folder(path: Path, run: dict[str, Any]) -> Path:
-    """A partial folder that only this process has; sets the run's `run_id` and `started`. A name that is taken means the next second."""
+@contextlib.contextmanager
+def claimed_folder(path: Path, run: dict[str, Any]) -> Iterator[Path]:
+    """A partial folder that only this process has, removed at the end if it still has that name. Sets the run's `run_id` and `started`.
+
+    A name that is taken means the next second.
+    """
     root, digest = home() / "reports" / path.stem, _digest(path, run)
     root.mkdir(parents=True, exist_ok=True)
-    while True:
-        started = datetime.datetime.now(datetime.UTC)
-        run |= {"run_id": f"{started:%Y%m%dT%H%M%SZ}-{digest}", "started": started.isoformat(timespec="seconds")}
-        partial = root / f".{run['run_id']}.partial"
-        with contextlib.suppress(FileExistsError):
-            partial.mkdir()
-            if not (root / run["run_id"]).exists():
-                return partial
-            partial.rmdir()
-        time.sleep(0.2)
+    own: Path | None = None
+    try:
+        while own is None:
+            started = datetime.datetime.now(datetime.UTC)
+            run |= {"run_id": f"{started:%Y%m%dT%H%M%SZ}-{digest}", "started": started.isoformat(timespec="seconds")}
+            partial = root / f".{run['run_id']}.partial"
+            with contextlib.suppress(FileExistsError):
+                partial.mkdir()
+                own = partial
+            if own and (root / run["run_id"]).exists():
+                own.rmdir()
+                own = None
+            if own is None:
+                time.sleep(0.2)
+        yield own
+    finally:
+        if own:
+            shutil.rmtree(own, ignore_errors=True)
 
 
 def complete_run(path: Path, partial: Path, run: dict[str, Any]) -> Path:
-    """Write figures, report.html and run.json, and give the folder its name."""
+    """Judge what the notebook handed over, write figures, report.html and run.json, and give the folder its name."""
     notebook = _executed(path, partial / "notebook.ipynb")
+    figures: dict[str, bytes] = {}
     try:
-        _write_figures(notebook, partial)
+        figures = _figures(notebook)
         if run["status"] == "succeeded":
-            found = json.loads((partial / FOUND).read_text(encoding="utf-8"))
-            found = {key: found[key] for key in ("dataset", "split", "seed", "metrics", "verdict")}
-            validate_run(run | found)
-            run |= found
+            run |= _findings(run, partial)
     except (ValueError, KeyError, TypeError) as error:
-        run |= {"status": "failed", "error": f"what the notebook handed over is not a record: {error}"}
+        if run["status"] == "succeeded":
+            run |= {"status": "failed", "error": f"what the notebook handed over is not a record: {error}"}
     (partial / FOUND).unlink(missing_ok=True)
-    run["artifacts"] = [{"path": file.relative_to(partial).as_posix(), "sha256": sha256_of(file)} for file in _files(partial)]
+    for name, image in figures.items():
+        (partial / "figures").mkdir(exist_ok=True)
+        (partial / "figures" / f"{name}.png").write_bytes(image)
+    return _publish(partial, run, notebook)
+
+
+def _findings(run: dict[str, Any], partial: Path) -> dict[str, Any]:
+    """What `record` handed over. Raises ValueError, KeyError or TypeError when that makes no valid run."""
+    found = json.loads((partial / FOUND).read_text(encoding="utf-8"))
+    found = {key: found[key] for key in ("dataset", "split", "seed", "metrics", "verdict")}
+    validate_run(run | found)
+    return found
+
+
+def _figures(notebook: NotebookNode) -> dict[str, bytes]:
+    """PNG by name, of the outputs that carry a name. Raises ValueError for a name that is no file name or is used twice."""
+    figures: dict[str, bytes] = {}
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            about = output.get("metadata", {}).get("image/png", {})
+            image = output.get("data", {}).get("image/png")
+            if image and isinstance(about, dict) and about.get("name"):
+                name = checked_name("figure", str(about["name"]))
+                if name in figures:
+                    raise ValueError(f'two figures are named "{name}"')
+                figures[name] = base64.b64decode(image)
+    return figures
+
+
+def _publish(partial: Path, run: dict[str, Any], notebook: NotebookNode) -> Path:
+    files = sorted(path for path in partial.rglob("*") if path.is_file())
+    run["artifacts"] = [{"path": file.relative_to(partial).as_posix(), "sha256": sha256_of(file)} for file in files]
     report = partial / "report.html"
     report.write_text(report_html(run, notebook), encoding="utf-8")
     run["artifacts"].append({"path": report.name, "sha256": sha256_of(report)})
@@ -114,17 +154,3 @@ def _executed(original: Path, executed: Path) -> NotebookNode:
     except (FileNotFoundError, nbformat.reader.NotJSONError):
         shutil.copyfile(original, executed)
         return NotebookNode(nbformat.read(executed, as_version=4))
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _write_figures(notebook: NotebookNode, partial: Path) -> None:
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            about = output.get("metadata", {}).get("image/png", {})
-            image = output.get("data", {}).get("image/png")
-            if image and isinstance(about, dict) and about.get("name"):
-                (partial / "figures").mkdir(exist_ok=True)
-                (partial / "figures" / f"{checked_name('figure', str(about['name']))}.png").write_bytes(base64.b64decode(image))

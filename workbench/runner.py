@@ -5,7 +5,6 @@ A run is a success when papermill returned, every code cell ran, no cell shows a
 
 import contextlib
 import os
-import shutil
 import signal
 import sys
 import time
@@ -27,7 +26,7 @@ from workbench.errors import WorkError, unknown
 from workbench.parameters import Parameter, check_ranges, declared, load_plans, resolve
 from workbench.paths import checked_name, home
 from workbench.reporting.record import FOUND, RUN_FOLDER
-from workbench.run_folder import claim_folder, complete_run, describe_run
+from workbench.run_folder import claimed_folder, complete_run, describe_run
 
 CELL_TIMEOUT = 1800
 """Seconds one cell may take."""
@@ -56,8 +55,8 @@ def list_notebooks() -> list[str]:
 
 
 def notebook_path(name: str) -> Path:
-    """Raises RequestError for a name that is none, `../x` included."""
-    path = home() / "notebooks" / f"{checked_name('notebook', name.removesuffix('.ipynb'))}.ipynb"
+    """The file of `02_retrieval`, which may be written `notebooks/02_retrieval.ipynb`. Raises RequestError for any other path."""
+    path = home() / "notebooks" / f"{checked_name('notebook', name.removeprefix('notebooks/').removesuffix('.ipynb'))}.ipynb"
     if not path.is_file():
         raise unknown("notebook", name, list_notebooks())
     return path
@@ -70,8 +69,8 @@ def notebook_parameters(name: str) -> dict[str, Parameter]:
         warnings.simplefilter("ignore")  # of papermill's, about notebooks without a kernel name
         try:
             inspected = papermill.inspect_notebook(str(path))
-        except nbformat.reader.NotJSONError:
-            raise WorkError(f"{path.name} is not a notebook: it is no JSON.") from None
+        except (ValueError, AttributeError, TypeError, KeyError, nbformat.ValidationError) as error:
+            raise WorkError(f"{path.name} is not a notebook that can be run: {_one_line(error)}") from None
     return declared(inspected, path.stem)
 
 
@@ -94,19 +93,15 @@ def run(name: str, given: Mapping[str, Any], profile: str = "quick", cell_timeou
     path = notebook_path(name)
     parameters = resolve_parameters(name, given, profile)
     run = describe_run(path, parameters, profile)
-    with _endings_as_interrupt():
-        try:
-            partial = claim_folder(path, run)
-            try:
-                clock = time.monotonic()
-                outcome = _execute(path, partial, parameters, cell_timeout)
+    try:
+        with _endings_as_interrupt(), claimed_folder(path, run) as partial:
+            clock = time.monotonic()
+            outcome = _execute(path, partial, parameters, cell_timeout)
+            with _interrupts_held():
                 run |= {"status": outcome.status, "error": outcome.error, "duration_s": round(time.monotonic() - clock, 3)}
-                with _interrupts_held():
-                    final = complete_run(path, partial, run)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
-        except OSError as error:
-            raise WorkError(f"could not write the run of {path.stem} under {home() / 'reports'}: {error}") from error
+                final = complete_run(path, partial, run)
+    except OSError as error:
+        raise WorkError(f"could not write the run of {path.stem} under {home() / 'reports'}: {error}") from error
     if run["status"] == "killed":
         raise KeyboardInterrupt
     return Run(final, run)
@@ -186,7 +181,7 @@ def _execute(path: Path, partial: Path, parameters: dict[str, Any], cell_timeout
         return Outcome("timeout", f"a cell took longer than {cell_timeout} s")
     except DeadKernelError:
         return Outcome("failed", "the kernel died (killed, out of memory, or a crash in a library)")
-    except (RuntimeError, NoSuchKernel) as error:
+    except (RuntimeError, NoSuchKernel, FileNotFoundError, PermissionError) as error:
         return Outcome("failed", f"the kernel did not start: {_one_line(error)}")
     finally:
         bar.close()

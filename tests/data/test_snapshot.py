@@ -148,12 +148,34 @@ def test_an_old_snapshot_that_is_damaged_does_not_stand_in_the_way(tiny):
     assert load_dataset("tiny").snapshot.id == new.id
 
 
-def test_a_manifest_that_is_not_its_folders_is_found(tiny):
+@pytest.mark.parametrize(
+    "change", [('"rows": 80', '"rows": 81'), ('"source": "package', '"source": "pickage'), ('"digest": "', '"digest": "0')]
+)
+def test_any_change_to_a_manifest_is_found(tiny, change):
     tiny()
     path = prepare("tiny").folder / "manifest.json"
-    path.write_text(path.read_text().replace('"rows": 80', '"rows": 80', 1).replace('"digest": "', '"digest": "0', 1))
-    with pytest.raises(WorkError, match=r"manifest.json is damaged \(its tables hash to"):
+    assert path.read_text().count(change[0]) >= 1
+    path.write_text(path.read_text().replace(*change, 1))
+    with pytest.raises(WorkError, match=r"manifest.json is damaged \(it does not hash to what it says\)"):
         load_dataset("tiny")
+
+
+def test_a_snapshot_under_another_name_is_found(tiny):
+    tiny()
+    folder = prepare("tiny").folder
+    folder.rename(folder.with_name("0123456789ab"))
+    with pytest.raises(WorkError, match="the folder is 0123456789ab"):
+        load_dataset("tiny")
+
+
+@pytest.mark.parametrize("key", [b"", b"short"])
+def test_a_key_that_protects_nobody_is_found_and_replaced(tiny, key):
+    tiny()
+    snapshot = prepare("tiny")
+    (snapshot.folder.parent / KEY).write_bytes(key)
+    with pytest.raises(WorkError, match=r"pseudonyms\.key is missing or too short"):
+        load_dataset("tiny")
+    assert len(prepare("tiny").pseudonym_key()) == 32
 
 
 def test_the_catalogue_can_be_counted_without_a_snapshot(tiny, home):

@@ -168,6 +168,10 @@ def test_groups_that_differ_are_named(base):
         "For people with few events we cannot tell."
         in decision(base, gain, np.zeros(n), groups={"few events": few, "many events": ~few}).headline()
     )
+    gain[torch.arange(n) < 40] = 0.0
+    equal = torch.arange(n) < 40
+    headline = decision(base, gain, np.zeros(n), groups={"few events": equal, "many": ~equal}).headline()
+    assert headline.endswith("In some activity groups there is no difference.")
     gain[torch.arange(n) < 40] = -0.1
     early = torch.arange(n) < 40
     assert (

@@ -25,7 +25,7 @@ from workbench.errors import RequestError, WorkError
 from workbench.files import publish_folder, whole_file, write_json
 from workbench.paths import checked_name, home
 
-KEY = "pseudonyms.key"
+KEY, KEY_BYTES = "pseudonyms.key", 32
 TABLES = ("events", "users", "items")
 MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 
@@ -40,6 +40,11 @@ class Snapshot:
     def id(self) -> str:
         """`<name>@<first 12 hex of the content hash>`."""
         return f"{self.name}@{self.manifest['content_hash'][:12]}"
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What a run record says of its data."""
+        return {"name": self.name, "snapshot": self.id, "events": self.manifest["tables"]["events"]["rows"]}
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """A fresh in-memory DuckDB with the views `events`, `users` and `items` over the Parquet files."""
@@ -81,8 +86,8 @@ def open_snapshot(name: str, folder: Path) -> Snapshot:
         if actual != expected:
             hashes = f"{path.name} hashes to {actual[:12]}, its manifest says {expected[:12]}"
             raise WorkError(f"the snapshot {snapshot.id} is damaged: {hashes}. {_mend(name)}")
-    if not (folder.parent / KEY).is_file():
-        raise WorkError(f"the snapshot {snapshot.id} is damaged: {KEY} is missing. {_mend(name)}")
+    if not _has_key(folder.parent):
+        raise WorkError(f"the snapshot {snapshot.id} is damaged: {KEY} is missing or too short. {_mend(name)}")
     return snapshot
 
 
@@ -115,6 +120,10 @@ def catalogue_size(name: str) -> int:
         return int(connection.execute("SELECT count(*) FROM items").fetchall()[0][0])
 
 
+def _has_key(root: Path) -> bool:
+    return (root / KEY).is_file() and (root / KEY).stat().st_size == KEY_BYTES
+
+
 def _mend(name: str) -> str:
     return f"Run `workbench data prepare {name}`."
 
@@ -131,14 +140,21 @@ def _manifest(path: Path) -> dict[str, Any]:
     """Raises WorkError for a manifest that is no JSON, lacks something, or does not belong to its folder."""
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
+        if manifest.pop("sha256") != _sealed(manifest)["sha256"]:
+            raise ValueError("it does not hash to what it says")
         digests = {table: manifest["tables"][table]["digest"] for table in TABLES}
         found = _content_hash(manifest["card_fingerprint"], digests)
         if manifest["content_hash"] == found and path.parent.name == found[:12]:
             return dict(manifest)
         reason = f"its tables hash to {found[:12]}, the folder is {path.parent.name}"
     except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = type(error).__name__
+        reason = str(error) or type(error).__name__
     raise WorkError(f"{path} is damaged ({reason}). {_mend(path.parent.parent.name)}")
+
+
+def _sealed(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest with a hash over all of itself."""
+    return {**manifest, "sha256": hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()}
 
 
 def _content_hash(card_fingerprint: str, digests: dict[str, str]) -> str:
@@ -162,10 +178,10 @@ def _write(connection: duckdb.DuckDBPyConnection, name: str, card: Card, root: P
     """Write the tables into a folder of their own and give it its name. The caller holds the lock."""
     for left_over in root.glob(".partial-*"):  # of a process that was killed
         shutil.rmtree(left_over)
-    if not (root / KEY).is_file():
+    if not _has_key(root):
         with whole_file(root / KEY) as path:
             path.touch(mode=0o600)
-            path.write_bytes(secrets.token_bytes(32))
+            path.write_bytes(secrets.token_bytes(KEY_BYTES))
     partial = root / f".partial-{os.getpid()}"
     partial.mkdir()
     try:
@@ -181,7 +197,7 @@ def _write(connection: duckdb.DuckDBPyConnection, name: str, card: Card, root: P
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "tables": tables,
         }
-        write_json(partial / "manifest.json", manifest)
+        write_json(partial / "manifest.json", _sealed(manifest))
         final = root / content_hash[:12]
         if final.exists():  # and is damaged, or it would have been used
             final.rename(root / f".partial-{os.getpid()}.damaged")

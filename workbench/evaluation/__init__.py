@@ -1,6 +1,6 @@
 """Metrics, the harness, intervals, comparisons, decisions. Takes anything that scores; knows no model."""
 
-from workbench.evaluation.comparison import Comparison, compare, compare_groups, letters
+from workbench.evaluation.comparison import Comparison, by_mean, compare, compare_groups, letters
 from workbench.evaluation.decision import Decision, decide
 from workbench.evaluation.groups import by_activity
 from workbench.evaluation.harness import Evaluation, Scorer, check_cutoff, cutoffs, evaluate
@@ -17,6 +17,7 @@ __all__ = [
     "bootstrap_mean",
     "bootstrap_means",
     "by_activity",
+    "by_mean",
     "check_cutoff",
     "compare",
     "compare_groups",

@@ -125,12 +125,17 @@ def holm(p_values: Sequence[float]) -> npt.NDArray[np.float64]:
     return adjusted
 
 
+def by_mean(evaluations: Mapping[str, Evaluation], metric: str) -> list[str]:
+    """Names by falling mean; of equals, in the order given."""
+    return sorted(evaluations, key=lambda name: -evaluations[name].mean(metric))
+
+
 def letters(evaluations: Mapping[str, Evaluation], metric: str, *, seed: int = 0) -> dict[str, str]:
     """Models that share a letter cannot be told apart: all pairs compared, Holm-adjusted; letters by falling mean.
 
     Compact letter display by insert and absorb (Piepho 2004).
     """
-    names = sorted(evaluations, key=lambda name: -evaluations[name].mean(metric))
+    names = by_mean(evaluations, metric)
     pairs = list(combinations(names, 2))
     p_values = holm([sign_flip_p_value(paired_difference(evaluations[x], evaluations[y], metric), seed) for x, y in pairs])
     groups = [set(names)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from workbench.errors import RequestError
-from workbench.evaluation.comparison import Comparison, compare, compare_groups
+from workbench.evaluation.comparison import MIN_PEOPLE, Comparison, by_mean, compare, compare_groups
 from workbench.evaluation.harness import Evaluation
 from workbench.evaluation.metrics import label
 
@@ -46,8 +46,8 @@ class Decision:
                 return f"{chosen} is behind {rival} by less than the {self.effect:g} that would matter: {name} down {size}."
             case "no difference":
                 return f"{chosen} and {rival} do equally well: {name} differs by {size}, and {self.effect:g} would matter."
-            case _ if gap.n < 2:
-                return f"We cannot tell {chosen} from {rival}: one person is too few."
+            case _ if gap.n < MIN_PEOPLE:
+                return f"We cannot tell {chosen} from {rival}: {name} differs by {size}, and {gap.n} people are too few."
             case _:
                 return (
                     f"We cannot tell {chosen} from {rival}: {name} differs by {size}, "
@@ -60,12 +60,14 @@ class Decision:
         worse = [c.group for c in self.groups if c.significant and c.difference.value < 0]
         if worse:
             return f"It is the other way round for people with {' or '.join(worse)}."
-        unclear = [c.group for c in self.groups if not c.significant]
-        if not unclear:
+        unclear = [c.group for c in self.groups if c.verdict(self.effect) == "too few to say"]
+        if all(c.significant for c in self.groups):
             return "The difference shows in every activity group."
-        if len(unclear) == 1 < len(self.groups):
+        if not unclear:
+            return "In some activity groups there is no difference."
+        if len(unclear) == 1:
             return f"For people with {unclear[0]} we cannot tell."
-        return f"Taken alone, {len(unclear)} of {len(self.groups)} activity groups do not show it."
+        return f"Taken alone, {len(unclear)} of {len(self.groups)} activity groups are too few people to say."
 
 
 def decide(
@@ -82,7 +84,7 @@ def decide(
     """
     if not validation or set(validation) != set(test):
         raise RequestError(f"validation has {sorted(validation)}, test has {sorted(test)}: a choice needs the same models in both.")
-    ranked = sorted(validation, key=lambda name: -validation[name].mean(metric))
+    ranked = by_mean(validation, metric)
     chosen, rival = test[ranked[0]], test[ranked[1]] if len(ranked) > 1 else None
     return Decision(
         metric=metric,

@@ -77,7 +77,7 @@ def timeline_figure(data: Dataset, by_moment: Split) -> Figure:
 
 
 def audit_verdict(data: Dataset, splits: Mapping[str, Split]) -> Verdict:
-    """Which split leaves most people who can be judged with a history, among those that keep their promises and can be chosen on."""
+    """Which split leaves most people who can be judged with a history, among those that keep their promises and leave somebody to choose on."""
     judged = {name: _judged(parts) for name, parts in splits.items()}
     told = "; ".join(f"{name} {n:,}, {known:,} of them with a history" for name, (n, known) in judged.items())
     return Verdict(
@@ -100,12 +100,16 @@ def audit_verdict(data: Dataset, splits: Mapping[str, Split]) -> Verdict:
 
 def _recommendation(data: Dataset, splits: Mapping[str, Split], judged: Mapping[str, tuple[int, int]], told: str) -> str:
     default = data.card.split.default
-    usable = [n for n, parts in splits.items() if judged[n][0] and len(parts.holdout("valid").users) and all(f.ok for f in audit(parts))]
+    usable = [name for name, parts in splits.items() if judged[name][1] and _can_be_chosen_on(parts)]
     if not usable:
         return f"Neither split can judge a model on {data.card.title}: people left to judge are {told}."
     best = max(usable, key=lambda name: (judged[name][1], name == default))
     match = "as the card recommends" if best == default else f"although the card recommends {default}"
     return f"Judge models on {data.card.title} by {best}, {match}: people left to judge are {told}."
+
+
+def _can_be_chosen_on(parts: Split) -> bool:
+    return len(parts.holdout("valid").users) > 0 and all(finding.ok for finding in audit(parts))
 
 
 def audit_metrics(splits: Mapping[str, Split]) -> list[dict[str, object]]:

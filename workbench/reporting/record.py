@@ -40,7 +40,7 @@ def record(
     run's folder. Opened by hand or under nbval there is no run, and nothing is written.
     """
     found = {
-        "dataset": {"name": dataset.name, "snapshot": dataset.snapshot.id, "events": dataset.snapshot.manifest["tables"]["events"]["rows"]},
+        "dataset": dataset.snapshot.origin,
         "split": {**split.parameters, "rule": split.rule} if split else None,
         "seed": seed,
         "metrics": list(metrics),

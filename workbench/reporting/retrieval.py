@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from workbench.data import Finding, Split, audit
-from workbench.evaluation import Decision, Evaluation, bootstrap_mean, compare, label, letters
+from workbench.evaluation import Decision, Evaluation, bootstrap_mean, by_mean, compare, label, letters
 from workbench.reporting.display import Figure, Note, Table
 from workbench.reporting.figures import field, forest
 from workbench.reporting.verdict import Guardrail, Headline, Verdict
@@ -46,7 +46,7 @@ def field_table(results: Mapping[str, Evaluation], metric: str, ks: tuple[int, .
     shared = letters(results, metric)
     wide, cut = max(ks), int(metric.split("@")[1])
     rows = []
-    for name in sorted(results, key=lambda name: -results[name].mean(metric)):
+    for name in by_mean(results, metric):
         result = results[name]
         interval = bootstrap_mean(result.per_user[metric])
         rows.append(
@@ -62,16 +62,17 @@ def field_table(results: Mapping[str, Evaluation], metric: str, ks: tuple[int, .
             }
         )
     n = len(next(iter(results.values())).users)
-    caption = (
-        f"Test part, {n:,} people. Models that share a letter cannot be told apart (paired sign flips, Holm-adjusted over all pairs). "
-        "The pair that validation chose is one planned comparison, judged above without that adjustment."
-    )
+    caption = f"Test part, {n:,} people."
+    if len(results) > 1:
+        caption += (
+            " Models that share a letter cannot be told apart (paired sign flips, Holm-adjusted over all pairs). "
+            "The pair that validation chose is one planned comparison: the verdict judges it without that adjustment."
+        )
     return Table(pd.DataFrame(rows), caption)
 
 
 def field_figure(results: Mapping[str, Evaluation], metric: str) -> Figure:
-    order = sorted(results, key=lambda name: -results[name].mean(metric))
-    return field([(results[name].title, bootstrap_mean(results[name].per_user[metric])) for name in order], metric)
+    return field([(results[name].title, bootstrap_mean(results[name].per_user[metric])) for name in by_mean(results, metric)], metric)
 
 
 def retrieval_verdict(decision: Decision, parts: Split, results: Mapping[str, Evaluation], ks: tuple[int, ...]) -> Verdict:
@@ -93,7 +94,7 @@ def _numbers(decision: Decision, ks: tuple[int, ...]) -> list[Headline]:
         if rival:
             gap = compare(chosen, rival, metric)
             trend = {"better": "up", "worse": "down"}.get(gap.verdict(decision.effect), "flat")
-            doubt = "" if gap.significant else ", may be chance"
+            doubt = "" if gap.significant or not gap.difference.value else ", may be chance"
             change = f"{_arrow(gap.difference.value)} {abs(gap.difference.value):.3f} on {rival.title}{doubt}"
             numbers.append(Headline(label(metric), f"{interval.value:.3f}", note, change, trend))  # type: ignore[arg-type]
         else:
@@ -170,6 +171,8 @@ def _limits(decision: Decision, parts: Split, results: Mapping[str, Evaluation])
     for result in results.values():
         if left := int(result.served_by_fallback.sum()):
             limits.append(f"{result.title} left {left:,} of {len(result.users):,} people to {result.fallback}; they are in its numbers.")
+        if result.tied_share >= 0.01:
+            limits.append(f"{result.tied_share:.0%} of the places of {result.title} were decided by the order among equal scores.")
     for finding in audit(parts):
         if finding.events and not finding.promised:
             told = f"{finding.events:,} of {finding.of:,} ({finding.share:.0%})"
