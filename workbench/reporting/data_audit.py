@@ -77,7 +77,7 @@ def timeline_figure(data: Dataset, by_moment: Split) -> Figure:
 
 
 def audit_verdict(data: Dataset, splits: Mapping[str, Split]) -> Verdict:
-    """Which split leaves most people who can be judged with a history, among those that keep their promises and leave somebody to choose on."""
+    """Which split leaves most people who can be judged with a history, of those that keep their promises and can be chosen on."""
     judged = {name: _judged(parts) for name, parts in splits.items()}
     told = "; ".join(f"{name} {n:,}, {known:,} of them with a history" for name, (n, known) in judged.items())
     return Verdict(
