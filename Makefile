@@ -4,7 +4,7 @@ PROFILE ?= full
 BIN := .venv/bin
 READY := .venv/.ready
 # One line for each tier in .venv/tiers, shown at the end of `make test`.
-TIER = start=$$(date +%s); $(2) || { echo "make: $(1) failed" >&2; exit 1; }; echo "$(1): $$(( $$(date +%s) - start )) s" >> .venv/tiers
+TIER = start=$$(date +%s); $(2) || { cat .venv/tiers 2>/dev/null; echo "make: $(1) failed" >&2; exit 1; }; echo "$(1): $$(( $$(date +%s) - start )) s" >> .venv/tiers
 
 .PHONY: help report test test-slow lint types unit notebooks-check lab notebooks lock benchmarks clean
 

@@ -111,13 +111,14 @@ class Split:
         return RULES[self.name].format(*(f"{100 * share:.3g} %" for share in self.fractions))
 
     def summary(self) -> str:
-        """What the rule is, what it discards, and who has nothing in the test part."""
+        """What the rule is, what it discards, who has nothing in the test part, and what is judged."""
         n_events = len(self.train) + len(self.valid) + len(self.test) + self.n_discarded
         people = self.train.events_per_user + self.valid.events_per_user + self.test.events_per_user > 0
         without = int((people & (self.test.events_per_user == 0)).sum())
         return (
             f"{self.rule}. Of {n_events:,} events {self.n_discarded:,} are discarded and {len(self.train):,} trained on. "
-            f"{without:,} of {int(people.sum()):,} people have no event in the test part."
+            f"{without:,} of {int(people.sum()):,} people have no event in the test part. Rankings are judged on what people liked; "
+            f"what they had before {'may be shown again' if self.repeats else 'is masked'}."
         )
 
     def holdout(self, part: str = "test") -> Holdout:
