@@ -74,7 +74,7 @@ def _data_prepare(options: argparse.Namespace) -> int:
     from workbench.data import prepare
 
     snapshot = prepare(options.name)
-    print(f"{snapshot.id}  {snapshot.manifest['tables']['events']['rows']:,} events  {os.path.relpath(snapshot.folder)}")
+    print(f"{snapshot.id}  {snapshot.origin['events']:,} events  {os.path.relpath(snapshot.folder)}")
     return 0
 
 

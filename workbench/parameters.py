@@ -55,7 +55,7 @@ def resolve(notebook: str, known: Mapping[str, Parameter], given: Mapping[str, A
     """
     for name in given:
         if name not in known:
-            raise RequestError(str(unknown(f"parameter of {notebook}", name, known)))
+            raise unknown(f"parameter of {notebook}", name, known)
     return {name: _converted(parameter, given[name]) if name in given else parameter.default for name, parameter in known.items()}
 
 

@@ -76,10 +76,10 @@ def notebook_parameters(name: str) -> dict[str, Parameter]:
 
 def resolve_parameters(name: str, given: Mapping[str, Any], profile: str) -> dict[str, Any]:
     """Defaults, overridden by the profile, overridden by `given`; checked. Raises RequestError before anything is written."""
-    known = notebook_parameters(name)
-    plan = load_plans().get(notebook_path(name).stem)
+    known, notebook = notebook_parameters(name), notebook_path(name).stem
+    plan = load_plans().get(notebook)
     from_profile = plan.full if plan and profile == "full" else {}
-    values = resolve(notebook_path(name).stem, known, {**from_profile, **given})
+    values = resolve(notebook, known, {**from_profile, **given})
     check_ranges(values)
     return values
 

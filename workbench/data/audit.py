@@ -21,6 +21,16 @@ class Finding:
         return self.events == 0 or not self.promised
 
     @property
+    def noted(self) -> bool:
+        """It happened, and the split never promised that it would not."""
+        return self.events > 0 and not self.promised
+
+    @property
+    def amount(self) -> str:
+        """ "79,961 of 80,808 (99%)"."""
+        return f"{self.events:,} of {self.of:,} ({self.share:.0%})"
+
+    @property
     def share(self) -> float:
         """In [0, 1]."""
         return self.events / self.of if self.of else 0.0

@@ -98,17 +98,16 @@ def prepare(name: str) -> Snapshot:
     written, and WorkError when a source file is not the one the card describes or the disk is full; nothing unwhole is left behind.
     """
     card = load_card(name)
-    if folder := _sound(name, card):
-        return open_snapshot(name, folder)
+    if snapshot := _sound(name, card):
+        return snapshot
     root = snapshots_folder(name)
     with _tables(name, card) as connection:
         try:
             root.mkdir(parents=True, exist_ok=True)
             with FileLock(root / ".lock"):
-                folder = _sound(name, card) or _write(connection, name, card, root)
+                return _sound(name, card) or open_snapshot(name, _write(connection, name, card, root))
         except (OSError, duckdb.IOException) as error:
             raise WorkError(f"could not write the snapshot of {name} under {root}: {str(error).splitlines()[0]}") from error
-    return open_snapshot(name, folder)
 
 
 def catalogue_size(name: str) -> int:
@@ -128,10 +127,10 @@ def _mend(name: str) -> str:
     return f"Run `workbench data prepare {name}`."
 
 
-def _sound(name: str, card: Card) -> Path | None:
+def _sound(name: str, card: Card) -> Snapshot | None:
     try:
         folder = find(name, card)
-        return open_snapshot(name, folder).folder if folder else None
+        return open_snapshot(name, folder) if folder else None
     except WorkError:
         return None
 

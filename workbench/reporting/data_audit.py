@@ -21,8 +21,7 @@ def contents_table(data: Dataset) -> Table:
 
 def popular_items_table(data: Dataset, most: int = 20) -> Table:
     """The items with most events, with those of their columns that the card calls public."""
-    with data.connect() as connection:
-        columns = [column for column, *_ in connection.execute("DESCRIBE items").fetchall() if data.card.privacy[column] == "public"]
+    columns = [column for column in data.sql("SELECT * FROM items LIMIT 0") if data.card.privacy[column] == "public"]
     shown = ", ".join(f"items.{quoted(column)}" for column in columns)
     frame = data.sql(
         f"""
@@ -61,13 +60,11 @@ def tail_figure(data: Dataset) -> Figure:
 
 
 def timeline_figure(data: Dataset, by_moment: Split) -> Figure:
+    start = int(data.sql("SELECT min(timestamp) AS start FROM events")["start"][0])
     weeks = data.sql(
-        f"""
-        WITH first AS (SELECT min(timestamp) AS start FROM events)
-        SELECT (timestamp - start) // (7 * {DAY}) AS week, count(*) AS n FROM events, first GROUP BY ALL"""
+        "SELECT (timestamp - $start) // $week AS week, count(*) AS n FROM events GROUP BY ALL", {"start": start, "week": 7 * DAY}
     )
     counts = np.bincount(weeks["week"], weights=weeks["n"]).astype(np.int64)  # weeks without an event count as 0
-    start = int(data.sql("SELECT min(timestamp) AS start FROM events")["start"][0])
     cuts = [
         (name, (int(part.timestamps.min()) - start) / DAY)
         for name, part in (("validation", by_moment.valid), ("test", by_moment.test))
@@ -84,16 +81,14 @@ def audit_verdict(data: Dataset, splits: Mapping[str, Split]) -> Verdict:
         headline=_recommendation(data, splits, judged, told),
         numbers=[
             *(Headline(f"Judged by {name}", f"{n:,}", f"{known:,} of them with a history") for name, (n, known) in judged.items()),
-            Headline(
-                "Events", f"{data.snapshot.manifest['tables']['events']['rows']:,}", f"{data.n_users:,} people · {data.n_items:,} items"
-            ),
+            Headline("Events", f"{data.snapshot.origin['events']:,}", f"{data.n_users:,} people · {data.n_items:,} items"),
         ],
         guardrails=[_promise(name, parts) for name, parts in splits.items()],
         limits=[
-            f"{name}: {finding.events:,} of {finding.of:,} ({finding.share:.0%}) are {finding.what}. The split does not prevent that."
+            f"{name}: {finding.amount} are {finding.what}. The split does not prevent that."
             for name, parts in splits.items()
             for finding in audit(parts)
-            if finding.events and not finding.promised
+            if finding.noted
         ],
     )
 

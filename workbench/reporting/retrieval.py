@@ -14,7 +14,7 @@ from workbench.training import Choice
 
 def trials_table(choices: Mapping[str, Choice], metric: str, most: int = 3) -> Table:
     """The best settings of each model on validation, the models in the order that validation gives them."""
-    ordered = sorted(choices.values(), key=lambda choice: -choice.validation.mean(metric))
+    ordered = [choices[name] for name in by_mean({name: choice.validation for name, choice in choices.items()}, metric)]
     rows = [
         {"model": trial["model"], "settings": _settings(trial["settings"]), f"{label(metric)} on validation": trial["value"]}
         for choice in ordered
@@ -173,8 +173,5 @@ def _limits(decision: Decision, parts: Split, results: Mapping[str, Evaluation])
             limits.append(f"{result.title} left {left:,} of {len(result.users):,} people to {result.fallback}; they are in its numbers.")
         if result.tied_share >= 0.01:
             limits.append(f"{result.tied_share:.0%} of the places of {result.title} were decided by the order among equal scores.")
-    for finding in audit(parts):
-        if finding.events and not finding.promised:
-            told = f"{finding.events:,} of {finding.of:,} ({finding.share:.0%})"
-            limits.append(f"The split does not prevent, and has, {finding.what}: {told}.")
+    limits += [f"The split does not prevent, and has, {finding.what}: {finding.amount}." for finding in audit(parts) if finding.noted]
     return limits
