@@ -1,7 +1,10 @@
 """How a run ends, with real kernels: every way that is not a success is told apart, kept and marked."""
 
+import datetime
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +16,10 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from workbench import run_folder
+from workbench.cli import main
 from workbench.errors import WorkError
 from workbench.reporting.record import FOUND, RUN_FOLDER, read_run
+from workbench.run_folder import BEGUN, KILLED, ORIGINAL, claimed_folder, complete_killed_runs, describe_run
 from workbench.runner import _Bar, run
 
 RECORD = f"""
@@ -246,3 +251,189 @@ def test_a_record_of_nonsense_fails_the_run(write):
     assert done.record["status"] == "failed"
     assert "verdict" in done.record["error"]
     assert json.loads((done.folder / "run.json").read_text())["verdict"] is None
+
+
+HANG = """
+import os, pathlib, time
+pathlib.Path("kernel").write_text(str(os.getpid()))
+while not pathlib.Path("go").exists():
+    time.sleep(0.1)
+"""
+
+
+def start(*arguments):
+    return subprocess.Popen([sys.executable, "-m", "workbench.cli", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def kill_in_the_middle(home, *arguments):
+    """SIGKILL for a runner whose notebook is at HANG. Its kernel misses its parent within a second or two and exits: ipykernel's doing."""
+    process, kernel = start(*arguments), home / "notebooks" / "kernel"
+    wait(lambda: kernel.exists() and kernel.read_text())
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    wait(lambda: not Path(f"/proc/{kernel.read_text()}").exists(), seconds=10)
+
+
+def hidden(home):
+    return sorted(path.name for path in (home / "reports").rglob(".*") if path.name != ".lock")  # that one is the index's
+
+
+def records(home, name):
+    return [read_run(home / "reports" / name / run_id) for run_id in runs(home, name)]
+
+
+def leave(home, name="made", take=(), seconds=0):
+    """What stands there when a runner dies before its kernel starts, `seconds` after the run began; without the files `take`."""
+    path = home / "notebooks" / f"{name}.ipynb"
+    description = describe_run(path, {"n": 1}, "quick")
+    with claimed_folder(path, description) as partial:
+        kept = shutil.copytree(partial, home / "kept")
+    kept.rename(partial)
+    last_change = datetime.datetime.fromisoformat(description["started"]).timestamp() + seconds
+    for file in partial.iterdir():
+        os.utime(file, (last_change, last_change))
+    for file in take:
+        (partial / file).unlink()
+    return partial
+
+
+def test_a_killed_suite_is_resumed_where_it_stopped_and_what_was_killed_is_kept(write, home, capsys):
+    figure = "display({'image/png': 'iVBORw0KGgo='}, raw=True, metadata={'image/png': {'name': 'dots'}})"
+    half = f"pathlib.Path(os.environ['{RUN_FOLDER}'], '.metrics.parquet.1.partial').write_text('half')"
+    rich = (RECORD, f"from IPython.display import display; {figure}; print('so', 'far')", f"import os, pathlib; {half}", HANG)
+    (home / "notebooks" / "profiles.toml").write_text(f"[{write('1', name='first')}]\n[{write(*rich, name='second')}]\nneeds = ['first']\n")
+    kill_in_the_middle(home, "report")
+    (first,) = records(home, "first")
+    assert re.fullmatch(r"\.[^ ]+\.lock \.[^ ]+\.partial", " ".join(runs(home, "second")))
+    (home / "notebooks" / "go").touch()
+    assert main(["report", "--resume"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"first: re-used {first['run_id']}"
+    assert lines[1].endswith(f"reports/first/{first['run_id']}/report.html")
+    assert re.fullmatch(r"second \(\d+ s\): It works\.", lines[2])
+    assert records(home, "first") == [first]
+    killed, succeeded = records(home, "second")
+    assert [run["status"] for run in (killed, succeeded)] == ["killed", "succeeded"]
+    assert (killed["error"], killed["verdict"], killed["metrics"]) == (KILLED, None, [])
+    assert 0 < killed["duration_s"] < 60
+    folder = home / "reports" / "second" / killed["run_id"]
+    files = {"notebook.ipynb", "report.html", "figures/dots.png"}
+    assert {artifact["path"] for artifact in killed["artifacts"]} == files
+    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == files | {"run.json"}
+    assert "so far" in (folder / "report.html").read_text()
+    index = (home / "reports" / "index.html").read_text()
+    assert f"second/{killed['run_id']}/report.html" in index
+    assert "1 of 3 runs did not succeed" in index
+    assert hidden(home) == []
+
+
+def test_without_resume_everything_runs_anew(write, home, capsys):
+    (home / "notebooks" / "profiles.toml").write_text(f"[{write('1')}]\n")
+    assert main(["report"]) == main(["report"]) == main(["report", "--resume"]) == 0
+    assert len(runs(home)) == 2
+    assert capsys.readouterr().out.count("re-used") == 1
+
+
+def test_a_run_killed_before_its_kernel_started_shows_the_notebook_it_began_with(write, home):
+    partial = leave(home, write("'as it was'"), seconds=12)
+    write("'as it is'")
+    (partial / "notebook.ipynb").write_bytes(b'{"cells": "caf\xc3')  # cut within a character
+    complete_killed_runs()
+    (record,) = records(home, "made")
+    assert (record["status"], record["duration_s"]) == ("killed", 12.0)
+    report = (home / "reports" / "made" / record["run_id"] / "report.html").read_text()
+    assert "as it was" in report
+    assert "as it is" not in report
+    assert hidden(home) == []
+
+
+def test_what_cannot_be_completed_is_removed_and_what_is_not_ours_stays(write, home):
+    leave(home, write("pass"), take=[BEGUN])
+    leave(home, write("pass"), take=[ORIGINAL])
+    (leave(home, write("pass")) / BEGUN).write_text('{"schema_version": 1')
+    (leave(home, write("pass")) / BEGUN).write_text("[]")
+    (home / "reports" / "made" / ".20261122T101010Z-00000000.lock").touch()
+    (home / "reports" / "made" / ".mine.partial").mkdir()
+    complete_killed_runs()
+    assert runs(home) == [".mine.partial"]
+
+
+def test_a_run_that_lacked_only_its_name_gets_it_and_is_not_called_killed(write, home):
+    done = go(write("pass"))
+    partial = done.folder.with_name(f".{done.folder.name}.partial")
+    done.folder.rename(partial)
+    (partial / BEGUN).touch()
+    complete_killed_runs()
+    assert records(home, "made") == [done.record]
+    assert hidden(home) == []
+    done.folder.rename(partial)
+    (partial / "report.html").write_text("half")
+    shutil.copy(home / "notebooks" / "made.ipynb", partial / ORIGINAL)
+    (partial / BEGUN).write_text(json.dumps({**done.record, "metrics": [], "artifacts": [], "verdict": None}))
+    complete_killed_runs()
+    (record,) = records(home, "made")
+    assert record["status"] == "killed"
+    assert [artifact["path"] for artifact in record["artifacts"]] == ["notebook.ipynb", "report.html"]
+
+
+def test_a_run_whose_owner_lives_is_left_alone(write, home):
+    path = home / "notebooks" / f"{write('pass')}.ipynb"
+    with claimed_folder(path, describe_run(path, {"n": 1}, "quick")) as partial:
+        before = sorted(home.rglob("*"))
+        complete_killed_runs()
+        assert partial / BEGUN in before
+        assert sorted(home.rglob("*")) == before
+    assert runs(home) == []
+
+
+def test_many_processes_at_once_complete_each_killed_run_once(write, home):
+    names = ("one", "two", "three")
+    for name in names:
+        leave(home, write("pass", name=name))
+    children = []
+    for _ in range(6):
+        children.append(os.fork())  # an interpreter of its own would take seconds to import everything
+        if children[-1] == 0:
+            try:
+                complete_killed_runs()
+                os._exit(0)
+            finally:
+                os._exit(1)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 6
+    assert [[run["status"] for run in records(home, name)] for name in names] == [["killed"]] * 3
+    assert hidden(home) == []
+
+
+def test_remains_of_somebody_else_stop_nobody(write, home, monkeypatch):
+    leave(home, write("pass"))
+
+    def denied(*arguments):
+        raise PermissionError("not yours")
+
+    monkeypatch.setattr(run_folder, "_complete_killed", denied)
+    assert go("made").succeeded
+
+
+def test_a_wrong_request_completes_nothing(write, home):
+    leave(home, write("pass"))
+    plan = write("pass", name="second", parameters="seed: int = -1")
+    (home / "notebooks" / "profiles.toml").write_text(f"[made]\n[{plan}]\n")
+    before = sorted(home.rglob("*"))
+    assert main(["run", "made", "-p", "n=one"]) == 2
+    assert main(["run", "other"]) == 2
+    assert main(["report"]) == main(["report", "--resume"]) == 2, "the second notebook's seed"
+    assert sorted(home.rglob("*")) == before
+
+
+def test_only_a_whole_run_of_the_same_digest_that_succeeded_is_used_again(write, home):
+    done = go(write("n"))
+    again = go("made", resume=True)
+    assert (again.folder, again.record, again.reused) == (done.folder, done.record, True)
+    assert not go("made", {"n": 2}, resume=True).reused
+    report = done.folder / "report.html"
+    report.write_text(report.read_text() + " ")
+    anew = go("made", resume=True)
+    assert not anew.reused
+    assert go("made", resume=True).folder == anew.folder
+    go(write("1 / 0"))
+    assert not go("made", resume=True).reused

@@ -1,12 +1,11 @@
 """The console script `workbench`. Exit codes: 0 done, 1 the work failed, 2 the request was wrong, 130 interrupted."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from workbench import PROFILES
+from workbench import PROFILES, data_commands
 from workbench.errors import RequestError, WorkError
 
 
@@ -31,16 +30,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="workbench", description="Research workbench for recommender systems.", allow_abbrev=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
 
-    data = commands.add_parser("data", help="list, prepare or describe data sets").add_subparsers(required=True, metavar="ACTION")
-    listing = data.add_parser("list", help="the data sets that have a card")
-    listing.set_defaults(command=_data_list)
-    for action, command, text in (
-        ("prepare", _data_prepare, "make the snapshot, or mend it"),
-        ("describe", _data_describe, "what is in it"),
-    ):
-        sub = data.add_parser(action, help=text)
-        sub.add_argument("name", metavar="NAME")
-        sub.set_defaults(command=command)
+    _add_data_commands(commands.add_parser("data", help="bring, prepare, list, describe and compare data sets"))
 
     run = commands.add_parser("run", help="one notebook into one report", allow_abbrev=False)
     run.add_argument("notebook", metavar="NOTEBOOK")
@@ -52,40 +42,37 @@ def _parser() -> argparse.ArgumentParser:
 
     report = commands.add_parser("report", help="the whole suite, then the index", allow_abbrev=False)
     report.add_argument("--dataset", metavar="NAME", help="instead of the one the notebooks name")
+    report.add_argument("--resume", action="store_true", help="re-use finished runs of which nothing that decides the result has changed")
     _add_execution(report, "full")
     report.set_defaults(command=_report)
     return parser
 
 
+def _add_data_commands(parser: argparse.ArgumentParser) -> None:
+    data = parser.add_subparsers(required=True, metavar="ACTION", parser_class=_Parser)
+    listing = data.add_parser("list", help="the data sets that have a card")
+    listing.set_defaults(command=data_commands.list_all)
+    data_commands.add_options(data.add_parser("add", help="a file of your own: a card and a snapshot of it", allow_abbrev=False))
+    prepare = data.add_parser("prepare", help="make the snapshot, or mend it", allow_abbrev=False)
+    prepare.add_argument("name", metavar="NAME")
+    data_commands.add_building(prepare)
+    prepare.set_defaults(command=data_commands.prepare_one)
+    for action, command, text in (
+        ("describe", data_commands.describe, "what is in it"),
+        ("versions", data_commands.list_versions, "its snapshots, oldest first"),
+    ):
+        sub = data.add_parser(action, help=text)
+        sub.add_argument("name", metavar="NAME")
+        sub.set_defaults(command=command)
+    diff = data.add_parser("diff", help="what changed between two snapshots")
+    diff.add_argument("before", metavar="A", help="name@hash, or a name for its current snapshot")
+    diff.add_argument("after", metavar="B")
+    diff.set_defaults(command=data_commands.diff)
+
+
 def _add_execution(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument("--profile", default=default, choices=PROFILES, help=f"default: {default}")
     parser.add_argument("--cell-timeout", type=int, metavar="SECONDS", help="how long one cell may take")
-
-
-def _data_list(_: argparse.Namespace) -> int:
-    from workbench.data import list_cards, load_card
-
-    for name in list_cards():
-        print(f"{name:20} {load_card(name).title}")
-    return 0
-
-
-def _data_prepare(options: argparse.Namespace) -> int:
-    from workbench.data import prepare
-
-    snapshot = prepare(options.name)
-    print(f"{snapshot.id}  {snapshot.origin['events']:,} events  {os.path.relpath(snapshot.folder)}")
-    return 0
-
-
-def _data_describe(options: argparse.Namespace) -> int:
-    from workbench.data import load_dataset
-
-    data = load_dataset(options.name)
-    print(f"{data.card.title}, {data.snapshot.id}")
-    for _, (fact, value) in data.describe().iterrows():
-        print(f"  {fact:52} {value}")
-    return 0
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -97,7 +84,7 @@ def _run(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     from workbench.suite import run_suite
 
-    return run_suite(options.profile, options.dataset, _timeout(options))
+    return run_suite(options.profile, options.dataset, _timeout(options), options.resume)
 
 
 def _timeout(options: argparse.Namespace) -> int | None:

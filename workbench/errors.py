@@ -1,4 +1,4 @@
-"""The two ways a command can end badly, and the hint that turns a typo into an answer."""
+"""The ways a command can end badly, and the hint that turns a typo into an answer."""
 
 import difflib
 from collections.abc import Iterable
@@ -8,6 +8,10 @@ class RequestError(ValueError):
     """What was asked for cannot be done as asked. Exit code 2; nothing was written."""
 
     exit_code = 2
+
+
+class NotApplicable(RequestError):  # noqa: N818
+    """What was asked for has no answer on this data, which is no mistake of anybody's. A report says so and why; a command exits with 2."""
 
 
 class WorkError(RuntimeError):

@@ -7,15 +7,14 @@ import ast
 import math
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, StrictBool, StrictFloat, StrictInt, StrictStr, TypeAdapter
 
-from workbench.data import load_card
+from workbench.data import REFITS, RULES, load_card
 from workbench.data.snapshot import catalogue_size
-from workbench.data.splits import QUERIES
 from workbench.errors import RequestError, WorkError, unknown
 from workbench.evaluation import check_cutoff
 from workbench.models import parse_names
@@ -84,8 +83,11 @@ def _is_finite_number(text: str) -> bool:
         return False
 
 
-def check_ranges(values: Mapping[str, Value]) -> None:
-    """Raises RequestError for a value no notebook can work with. Each name means the same in every notebook; cheap checks come first."""
+def check_ranges(values: Mapping[str, Value], given: Collection[str]) -> None:
+    """Raises RequestError for a value no notebook can work with. Each name means the same in every notebook; cheap checks come first.
+
+    given: the parameters that somebody asked for. A default that does not go with a data set is no mistake: the notebook says so.
+    """
     for name, value in values.items():
         match name, value:
             case "dataset", str():
@@ -94,17 +96,29 @@ def check_ranges(values: Mapping[str, Value]) -> None:
                 parse_names(value)
             case "split", str() if value != "default":
                 _check_split(value)
+            case "refit", str() if value not in REFITS:
+                raise unknown("refit policy", value, REFITS)
             case "seed", int() if not 0 <= value < 2**32:
                 raise RequestError(f"seed = {value} should be between 0 and {2**32 - 1}.")
             case "k", int() if value < 1:
                 raise RequestError(f"k = {value} should be at least 1.")
-    if "k" in values and "dataset" in values:
-        check_cutoff(int(values["k"]), catalogue_size(str(values["dataset"])))
+    if "dataset" in values:
+        _check_against_data(values, given)
+
+
+def _check_against_data(values: Mapping[str, Value], given: Collection[str]) -> None:
+    name = str(values["dataset"])
+    split = str(values.get("split", "default"))
+    if "split" in given and split != "default" and RULES[split].needs_time and load_card(name).columns.timestamp is None:
+        timeless = ", ".join(rule for rule, kind in RULES.items() if not kind.needs_time)
+        raise RequestError(f"split = {split} needs times, and {name} has none; choose one of {timeless}.")
+    if "k" in given and (size := catalogue_size(name)) is not None:
+        check_cutoff(int(values["k"]), size)
 
 
 def _check_split(name: str, where: str = "") -> None:
-    if name not in QUERIES:
-        raise RequestError(f"{where}{unknown('split', name, [*QUERIES, 'default'])}")
+    if name not in RULES:
+        raise RequestError(f"{where}{unknown('split', name, [*RULES, 'default'])}")
 
 
 class Plan(BaseModel):

@@ -7,6 +7,17 @@ from pathlib import Path
 from workbench.errors import RequestError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+RESERVED = {
+    "default",
+    "downloads",
+    "snapshots",
+    "con",
+    "nul",
+    "prn",
+    "aux",
+    *(f"{device}{n}" for device in ("com", "lpt") for n in range(10)),
+}
+"""Names that mean something else: here, or to a file system somewhere."""
 
 
 def home() -> Path:
@@ -17,8 +28,10 @@ def home() -> Path:
 def checked_name(kind: str, name: str) -> str:
     """`name`, when it is safe as a file name; letters, digits, "_" and "-" are.
 
-    Raises RequestError for everything else, `../x` included, before any path is built from it.
+    Raises RequestError for everything else, `../x` included, and for reserved names of data sets, before any path is built from it.
     """
     if not NAME.fullmatch(name):
         raise RequestError(f'"{name}" cannot be the name of a {kind}: use letters, digits, "_" and "-", starting with a letter or digit.')
+    if kind == "data set" and name.casefold() in RESERVED:
+        raise RequestError(f'"{name}" cannot be the name of a {kind}: it is reserved.')
     return name

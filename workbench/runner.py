@@ -1,6 +1,7 @@
 """Executes a notebook into a run folder. The only caller of papermill.
 
-A run is a success when papermill returned, every code cell ran, no cell shows an error, and the notebook handed over its findings.
+A run is a success when papermill returned, every code cell ran, no cell shows an error, and the notebook handed over its findings; or when
+a cell found that the question has no answer on this data.
 """
 
 import contextlib
@@ -22,11 +23,11 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
-from workbench.errors import WorkError, unknown
+from workbench.errors import NotApplicable, WorkError, unknown
 from workbench.parameters import Parameter, check_ranges, declared, load_plans, resolve
 from workbench.paths import checked_name, home
 from workbench.reporting.record import FOUND, RUN_FOLDER
-from workbench.run_folder import claimed_folder, complete_run, describe_run
+from workbench.run_folder import claimed_folder, complete_killed_runs, complete_run, describe_run, finished_run, hand_over_not_applicable
 
 CELL_TIMEOUT = 1800
 """Seconds one cell may take."""
@@ -37,6 +38,7 @@ QUIET_KERNEL = ["--IPKernelApp.log_level=CRITICAL"]  # or it warns of TCP withou
 class Run:
     folder: Path
     record: dict[str, Any]
+    reused: bool = False
 
     @property
     def succeeded(self) -> bool:
@@ -47,6 +49,8 @@ class Run:
 class Outcome:
     status: str
     error: str | None
+    not_applicable: str | None = None
+    """Why the notebook's question has no answer on this data; it stopped where it found out."""
 
 
 def list_notebooks() -> list[str]:
@@ -80,12 +84,13 @@ def resolve_parameters(name: str, given: Mapping[str, Any], profile: str) -> dic
     plan = load_plans().get(notebook)
     from_profile = plan.full if plan and profile == "full" else {}
     values = resolve(notebook, known, {**from_profile, **given})
-    check_ranges(values)
+    check_ranges(values, given.keys())
     return values
 
 
-def run(name: str, given: Mapping[str, Any], profile: str = "quick", cell_timeout: int = CELL_TIMEOUT) -> Run:
-    """Execute one notebook. A run that fails is kept and marked; this returns it all the same.
+def run(name: str, given: Mapping[str, Any], profile: str = "quick", cell_timeout: int = CELL_TIMEOUT, resume: bool = False) -> Run:
+    """Execute one notebook. A run that fails is kept and marked; this returns it all the same. With `resume`, a finished run of the same
+    digest is returned instead. Runs whose runner was killed are completed first.
 
     Raises RequestError before anything is written when the request is wrong; WorkError when the run cannot be written (nothing is left);
     KeyboardInterrupt, after the run has been kept as killed.
@@ -93,13 +98,19 @@ def run(name: str, given: Mapping[str, Any], profile: str = "quick", cell_timeou
     path = notebook_path(name)
     parameters = resolve_parameters(name, given, profile)
     run = describe_run(path, parameters, profile)
+    check_ranges(parameters, given.keys())  # again, because only now are data that had to be fetched at hand
     try:
+        complete_killed_runs()
+        if resume and (finished := finished_run(path, run)):
+            return Run(*finished, reused=True)
         with _endings_as_interrupt(), claimed_folder(path, run) as partial:
             clock = time.monotonic()
             outcome = _execute(path, partial, parameters, cell_timeout)
             with _interrupts_held():
+                if outcome.not_applicable:
+                    hand_over_not_applicable(partial, run, outcome.not_applicable)
                 run |= {"status": outcome.status, "error": outcome.error, "duration_s": round(time.monotonic() - clock, 3)}
-                final = complete_run(path, partial, run)
+                final = complete_run(partial, run)
     except OSError as error:
         raise WorkError(f"could not write the run of {path.stem} under {home() / 'reports'}: {error}") from error
     if run["status"] == "killed":
@@ -194,6 +205,8 @@ def _judge(notebook: NotebookNode, partial: Path) -> Outcome:
         if cell.cell_type != "code" or not cell.source.strip():
             continue
         for output in cell.outputs:
+            if output.output_type == "error" and output.ename == NotApplicable.__name__:
+                return Outcome("succeeded", None, not_applicable=_one_line(output.evalue))
             if output.output_type == "error":
                 return Outcome("failed", f"{_place(notebook, number)}: {output.ename}: {_one_line(output.evalue)}")
         if cell.execution_count is None:

@@ -21,8 +21,11 @@ def run_one(notebook: str, given: Mapping[str, str], profile: str, cell_timeout:
     return 0 if done.succeeded else 1
 
 
-def run_suite(profile: str, dataset: str | None, cell_timeout: int | None) -> int:
-    """Every notebook of notebooks/profiles.toml; one whose needs failed is left out. All parameters are checked before the first starts."""
+def run_suite(profile: str, dataset: str | None, cell_timeout: int | None, resume: bool = False) -> int:
+    """Every notebook of notebooks/profiles.toml; one whose needs failed is left out. All parameters are checked before the first starts.
+
+    With `resume`, a notebook that has a finished run which nothing would change is not run again.
+    """
     plans = load_plans()
     if not plans:
         raise WorkError("notebooks/profiles.toml names no notebook.")
@@ -36,7 +39,7 @@ def run_suite(profile: str, dataset: str | None, cell_timeout: int | None) -> in
                 print(f"{name}: left out, because {', '.join(sorted(blockers))} did not succeed")
                 failed.add(name)
                 continue
-            done = run(name, given[name], profile, cell_timeout or CELL_TIMEOUT)
+            done = run(name, given[name], profile, cell_timeout or CELL_TIMEOUT, resume)
             _tell(done)
             if not done.succeeded:
                 failed.add(name)
@@ -49,4 +52,5 @@ def run_suite(profile: str, dataset: str | None, cell_timeout: int | None) -> in
 def _tell(done: Run) -> None:
     record = done.record
     said = record["verdict"]["headline"] if done.succeeded else f"{record['status']}: {record['error']}"
-    print(f"{record['notebook']} ({record['duration_s']:.0f} s): {said}\n  {os.path.relpath(done.folder / 'report.html')}")
+    how = f": re-used {record['run_id']}" if done.reused else f" ({record['duration_s']:.0f} s): {said}"
+    print(f"{record['notebook']}{how}\n  {os.path.relpath(done.folder / 'report.html')}")

@@ -10,8 +10,9 @@ GOOD = CARD.format(events="0" * 64, items="1" * 64)
 
 def test_the_shipped_cards_are_valid_and_every_one_is_read():
     cards = {name: load_card(name) for name in list_cards()}
-    assert len(cards) == 1  # grows with every card that ships
-    assert cards["ml-100k"].meaning.positive.min == 4
+    assert set(cards) == {"ml-100k", "ml-1m", "open-bandit-sample"}
+    assert cards["ml-100k"].meaning.positive[0].min == 4
+    assert cards["open-bandit-sample"].columns.user_id == tuple(f"user_feature_{n}" for n in range(4))
     assert cards["ml-100k"].slices["age_band"].bins == (0, 18, 25, 35, 45, 56, 200)
 
 
@@ -21,8 +22,13 @@ def test_the_shipped_cards_are_valid_and_every_one_is_read():
         (('version = 1', 'version = 1\nverson = 2'), '"verson"', "no card has such a key"),
         (('repeats = false', ''), '"meaning.repeats"', "required"),
         (('user_id = "identifier"', 'user_id = "secret"'), '"privacy.user_id"', "'public', 'behavioural', 'sensitive' or 'identifier'"),
-        (('unit = "s"', 'unit = "h"'), '"columns.timestamp.unit"', "'s', 'ms' or 'us'"),
-        (('name = "tiny.inter"', 'name = "../tiny.inter"'), '"files.events.name"', "pattern"),
+        (('unit = "s"', 'unit = "h"'), '"columns.timestamp.unit"', "'s', 'ms', 'us', 'ns' or 'text'"),
+        (('name = "tiny.inter"', 'name = "../tiny.inter"'), '"../tiny.inter"', "plain name of a file"),
+        (('user_id = "user_id:token"', ''), '"columns"', "user_id or session_id"),
+        (('zone = "UTC"', 'zone = "Mars"'), '"columns.timestamp.zone"', "there is no time zone \"Mars\""),
+        (('positive = { column = "value", min = 4 }', 'positive = { column = "event" }'), '"meaning.positive.0"', '"is" lists event types'),
+        (('positive = { column = "value", min = 4 }', 'positive = []'), '"meaning.positive"', "at least 1 item"),
+        (('value = "rating:float"', 'value = 1.5'), '"columns.value', "valid"),
         (('version = 1', 'version = "one"'), '"version"', "integer"),
         (('title = "Tiny"', 'title = "Tiny'), "not TOML", "line 2"),
     ],

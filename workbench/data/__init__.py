@@ -1,14 +1,20 @@
-"""Cards, snapshots, interactions, splits."""
+"""Cards, snapshots, interactions, splits, the audit of leaks."""
 
-from workbench.data.audit import Finding, audit
+from workbench.data.add import add
+from workbench.data.audit import Finding, audit, audit_counts
 from workbench.data.card import Card, list_cards, load_card
 from workbench.data.dataset import Dataset, load_dataset
+from workbench.data.difference import difference
 from workbench.data.holdout import Holdout, tie_ranks
 from workbench.data.interactions import Interactions, UserBatch
-from workbench.data.snapshot import Snapshot, prepare
-from workbench.data.splits import Split
+from workbench.data.power import detectable_difference
+from workbench.data.rules import RULES
+from workbench.data.snapshot import Snapshot, prepare, version, versions
+from workbench.data.splits import REFITS, Split, rolling_origin, write_split
 
 __all__ = [
+    "REFITS",
+    "RULES",
     "Card",
     "Dataset",
     "Finding",
@@ -17,10 +23,18 @@ __all__ = [
     "Snapshot",
     "Split",
     "UserBatch",
+    "add",
     "audit",
+    "audit_counts",
+    "detectable_difference",
+    "difference",
     "list_cards",
     "load_card",
     "load_dataset",
     "prepare",
+    "rolling_origin",
     "tie_ranks",
+    "version",
+    "versions",
+    "write_split",
 ]

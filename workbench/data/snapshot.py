@@ -1,7 +1,9 @@
 """Snapshots: a data set as Parquet with a content hash, written whole or not at all, checked on every load.
 
-Three tables. `events`: user_id, item_id, value (float64), timestamp (int64, microseconds since 1970 UTC). `users`, `items`: one row for
-every id in the log or in the card's table, sorted by id, so that a row's number is the id's code. All ids and attributes are text.
+`events`: user_code, item_code (int32, the places of the ids in the tables below) and the columns that the card names: timestamp (int64,
+microseconds since 1970 UTC), value, event, position, propensity, request_id, session_id and context; sorted by person, time, item.
+`users`, `items`: code, id and attributes as text, one row for every id in the log or in the card's table, in the order of ids.
+`quarantine`, where rows were set apart: file, row, check, column, value, reason, record.
 """
 
 import contextlib
@@ -17,20 +19,27 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow.parquet as pq
 from filelock import FileLock
 
 from workbench.data.card import Card, load_card
-from workbench.data.source import sha256_of, source_files
-from workbench.errors import RequestError, WorkError
+from workbench.data.contract import against_previous
+from workbench.data.digest import content_digest
+from workbench.data.engine import MEMORY_LIMIT, connect, literal, quoted, sweep_spills
+from workbench.data.source import at_hand, sha256_of, source_files
+from workbench.data.statistics import column_statistics
+from workbench.data.tables import TABLES, Tables, read_tables
+from workbench.errors import RequestError, WorkError, unknown
 from workbench.files import publish_folder, whole_file, write_json
 from workbench.paths import checked_name, home
 
 KEY, KEY_BYTES = "pseudonyms.key", 32
-TABLES = ("events", "users", "items")
-MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
+SCHEMA_VERSION = 2
+ORDER = {"events": ("user_code", "timestamp", "item_code"), "users": ("user_code",), "items": ("item_code",)}
+"""What each table is sorted by; its other columns decide what is left open."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Snapshot:
     name: str
     folder: Path
@@ -44,13 +53,47 @@ class Snapshot:
     @property
     def origin(self) -> dict[str, Any]:
         """What a run record says of its data."""
-        return {"name": self.name, "snapshot": self.id, "events": self.manifest["tables"]["events"]["rows"]}
+        return {"name": self.name, "snapshot": self.id, "events": self.rows("events")}
 
-    def connect(self) -> duckdb.DuckDBPyConnection:
-        """A fresh in-memory DuckDB with the views `events`, `users` and `items` over the Parquet files."""
-        connection = duckdb.connect()
-        for table in TABLES:
+    def rows(self, table: str) -> int:
+        return int(self.manifest["tables"][table]["rows"])
+
+    def columns(self, table: str) -> dict[str, str]:
+        """Names and DuckDB types, as stored."""
+        return dict(self.manifest["tables"][table]["columns"])
+
+    def __repr__(self) -> str:
+        return f"Snapshot({self.id}: {self.rows('events'):,} events)"
+
+    @property
+    def has_times(self) -> bool:
+        return "timestamp" in self.columns("events")
+
+    def ids(self, table: str) -> list[str]:
+        """Of `users` or `items`; an id's code is its place here."""
+        key = f"{table[:-1]}_id"
+        return list(pq.read_table(self.folder / f"{table}.parquet", columns=[key])[key].to_pylist())
+
+    def connect(self, memory_limit: str = MEMORY_LIMIT) -> duckdb.DuckDBPyConnection:
+        """A fresh in-memory DuckDB with views over the Parquet files.
+
+        `coded_events` is the file with `place`, a row's number from 0; `events` has ids in place of codes. `timestamp`, `value` and `event`
+        are NULL where the log has none.
+        """
+        connection = connect(memory_limit)
+        for table in ("users", "items"):
             connection.read_parquet(str(self.folder / f"{table}.parquet")).create_view(table)
+        absent = {"timestamp": "BIGINT", "value": "DOUBLE", "event": "VARCHAR"}
+        nothing = "".join(f", NULL::{kind} AS {name}" for name, kind in absent.items() if name not in self.columns("events"))
+        path = literal(str(self.folder / "events.parquet"))
+        connection.execute(
+            "CREATE VIEW coded_events AS "
+            f"SELECT * EXCLUDE (file_row_number), file_row_number AS place{nothing} FROM read_parquet({path}, file_row_number = true)"
+        )
+        connection.execute(
+            "CREATE VIEW events AS SELECT user_id, item_id, e.* EXCLUDE (user_code, item_code, place) FROM coded_events AS e "
+            "JOIN (SELECT user_code, user_id FROM users) USING (user_code) JOIN (SELECT item_code, item_id FROM items) USING (item_code)"
+        )
         return connection
 
     def pseudonym_key(self) -> bytes:
@@ -65,9 +108,10 @@ def snapshots_folder(name: str) -> Path:
 def find(name: str, card: Card) -> Path | None:
     """The folder of the snapshot made from this very card, if there is one. Raises WorkError when the only candidates cannot be read."""
     damaged: WorkError | None = None
-    for path in sorted(snapshots_folder(name).glob("[0-9a-f]*/manifest.json")):
+    for path in _manifests(name):
         try:
-            if _manifest(path)["card_fingerprint"] == card.fingerprint:
+            manifest = _manifest(path)
+            if manifest["schema_version"] == SCHEMA_VERSION and manifest["card_fingerprint"] == card.fingerprint:
                 return path.parent
         except WorkError as error:
             damaged = error
@@ -76,12 +120,40 @@ def find(name: str, card: Card) -> Path | None:
     return None
 
 
+def versions(name: str) -> list[Snapshot]:
+    """All snapshots of a data set, oldest first, by their manifests; what is damaged or of an older format is left out."""
+    found = []
+    for path in _manifests(name):
+        with contextlib.suppress(WorkError):
+            manifest = _manifest(path)
+            if manifest["schema_version"] == SCHEMA_VERSION:
+                found.append(Snapshot(name, path.parent, manifest))
+    return sorted(found, key=lambda snapshot: (snapshot.manifest["created"], snapshot.id))
+
+
+def version(text: str) -> Snapshot:
+    """The snapshot called `name@hash`, of which the first hex suffice, or the current one of `name`. Raises RequestError that lists
+    them."""
+    name, at, prefix = text.partition("@")
+    card = load_card(name)
+    if not at:
+        folder = find(name, card)
+        if folder is None:
+            raise RequestError(f"{name} has no snapshot of its card as it is. Run `workbench data prepare {name}`.")
+        return open_snapshot(name, folder)
+    known = {snapshot.id: snapshot for snapshot in versions(name)}
+    matching = [snapshot for each, snapshot in known.items() if prefix and each.startswith(text)]
+    if len(matching) != 1:
+        raise unknown("snapshot", text, known)
+    return open_snapshot(name, matching[0].folder)
+
+
 def open_snapshot(name: str, folder: Path) -> Snapshot:
     """Raises WorkError with both hashes when a file is not what the manifest says, or the manifest not its folder's."""
     manifest = _manifest(folder / "manifest.json")
     snapshot = Snapshot(name, folder, manifest)
-    for table in TABLES:
-        path, expected = folder / f"{table}.parquet", manifest["tables"][table]["sha256"]
+    for file, expected in manifest["files"].items():
+        path = folder / file
         actual = sha256_of(path) if path.is_file() else "nothing"
         if actual != expected:
             hashes = f"{path.name} hashes to {actual[:12]}, its manifest says {expected[:12]}"
@@ -91,32 +163,72 @@ def open_snapshot(name: str, folder: Path) -> Snapshot:
     return snapshot
 
 
-def prepare(name: str) -> Snapshot:
+def prepare(name: str, *, quarantine: bool = False, memory_limit: str = MEMORY_LIMIT) -> Snapshot:
     """The snapshot of a data set: the existing one when it is sound, else made anew.
 
-    Two processes at once end with one good snapshot. Raises RequestError for a name, card or source that is wrong, before anything is
+    Two processes at once end with one good snapshot. Raises RequestError for a name, card, source or row that is wrong, before anything is
     written, and WorkError when a source file is not the one the card describes or the disk is full; nothing unwhole is left behind.
+    With `quarantine`, rows that fail a check are set apart and not an error.
     """
     card = load_card(name)
     if snapshot := _sound(name, card):
         return snapshot
+    with read_tables(card, source_files(card), quarantine=quarantine, memory_limit=memory_limit) as tables:
+        return publish(name, card, tables)
+
+
+def publish(name: str, card: Card, tables: Tables) -> Snapshot:
+    """Write tables that were read and checked as the snapshot of `card`. Raises as `prepare` does."""
+    check_privacy(card, tables, name)
     root = snapshots_folder(name)
-    with _tables(name, card) as connection:
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-            with FileLock(root / ".lock"):
-                return _sound(name, card) or open_snapshot(name, _write(connection, name, card, root))
-        except (OSError, duckdb.IOException) as error:
-            raise WorkError(f"could not write the snapshot of {name} under {root}: {str(error).splitlines()[0]}") from error
+    try:
+        with _locked(root):
+            return _sound(name, card) or open_snapshot(name, _write(tables, name, card, root))
+    except (OSError, duckdb.IOException) as error:
+        raise WorkError(f"could not write the snapshot of {name} under {root}: {str(error).splitlines()[0]}") from error
 
 
-def catalogue_size(name: str) -> int:
-    """Number of items in a data set, out of its snapshot or, where there is none yet, out of its source. Writes nothing."""
+def catalogue_size(name: str) -> int | None:
+    """Number of items in a data set, out of its snapshot or, where there is none yet, out of its source. Writes and fetches nothing.
+
+    None when the source would have to be fetched first.
+    """
     card = load_card(name)
     if folder := find(name, card):
-        return int(open_snapshot(name, folder).manifest["tables"]["items"]["rows"])
-    with _tables(name, card) as connection:
-        return int(connection.execute("SELECT count(*) FROM items").fetchall()[0][0])
+        return open_snapshot(name, folder).rows("items")
+    if not at_hand(card):
+        return None
+    with read_tables(card, source_files(card)) as tables:
+        return tables.count("items")
+
+
+def check_privacy(card: Card, tables: Tables, name: str) -> None:
+    """Raises RequestError for a column of the snapshot without a privacy class."""
+    for table in TABLES:
+        for column in tables.columns(table):
+            if column not in card.privacy and column not in ("user_code", "item_code"):
+                raise RequestError(f'datasets/{name}.toml, [privacy]: the column "{column}" of {table} has no class.')
+
+
+@contextlib.contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """Hold the lock of a data set; folders made for that are removed again when nothing came of it."""
+    made = [folder for folder in (root, root.parent) if not folder.exists()]
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(root / ".lock"):
+            yield
+    except BaseException:
+        if made:
+            (root / ".lock").unlink(missing_ok=True)
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+def _manifests(name: str) -> list[Path]:
+    return sorted(snapshots_folder(name).glob("[0-9a-f]*/manifest.json"))
 
 
 def _has_key(root: Path) -> bool:
@@ -141,11 +253,11 @@ def _manifest(path: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         if manifest.pop("sha256") != _sealed(manifest)["sha256"]:
             raise ValueError("it does not hash to what it says")
-        digests = {table: manifest["tables"][table]["digest"] for table in TABLES}
-        found = _content_hash(manifest["card_fingerprint"], digests)
-        if manifest["content_hash"] == found and path.parent.name == found[:12]:
-            return dict(manifest)
-        reason = f"its tables hash to {found[:12]}, the folder is {path.parent.name}"
+        if manifest["schema_version"] == SCHEMA_VERSION:
+            found = _content_hash(manifest)
+            if manifest["content_hash"] != found or path.parent.name != found[:12]:
+                raise ValueError(f"its tables hash to {found[:12]}, the folder is {path.parent.name}")
+        return dict(manifest)
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = str(error) or type(error).__name__
     raise WorkError(f"{path} is damaged ({reason}). {_mend(path.parent.parent.name)}")
@@ -156,50 +268,28 @@ def _sealed(manifest: dict[str, Any]) -> dict[str, Any]:
     return {**manifest, "sha256": hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()}
 
 
-def _content_hash(card_fingerprint: str, digests: dict[str, str]) -> str:
-    return hashlib.sha256(json.dumps([card_fingerprint, digests], sort_keys=True).encode()).hexdigest()
+def _content_hash(manifest: dict[str, Any]) -> str:
+    digests = {table: manifest["tables"][table]["digest"] for table in TABLES}
+    return hashlib.sha256(json.dumps([manifest["meaning_fingerprint"], digests], sort_keys=True).encode()).hexdigest()
 
 
-@contextlib.contextmanager
-def _tables(name: str, card: Card) -> Iterator[duckdb.DuckDBPyConnection]:
-    """DuckDB with the three tables, read from the source and checked; in memory, nothing written."""
-    files = source_files(card)
-    with duckdb.connect() as connection:
-        try:
-            _create_tables(connection, card, files)
-        except duckdb.Error as error:
-            raise RequestError(f"datasets/{name}.toml does not fit its files: {str(error).splitlines()[0]}") from None
-        _check_contract(connection, card, name)
-        yield connection
-
-
-def _write(connection: duckdb.DuckDBPyConnection, name: str, card: Card, root: Path) -> Path:
+def _write(tables: Tables, name: str, card: Card, root: Path) -> Path:
     """Write the tables into a folder of their own and give it its name. The caller holds the lock."""
+    sweep_spills()
     for left_over in root.glob(".partial-*"):  # of a process that was killed
         shutil.rmtree(left_over)
-    if not _has_key(root):
-        with whole_file(root / KEY) as path:
-            path.touch(mode=0o600)
-            path.write_bytes(secrets.token_bytes(KEY_BYTES))
     partial = root / f".partial-{os.getpid()}"
     partial.mkdir()
     try:
-        tables = {table: _write_table(connection, table, partial) for table in TABLES}
-        content_hash = _content_hash(card.fingerprint, {table: tables[table]["digest"] for table in TABLES})
-        manifest = {
-            "schema_version": 1,
-            "name": name,
-            "content_hash": content_hash,
-            "card_version": card.version,
-            "card_fingerprint": card.fingerprint,
-            "source": card.source,
-            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "tables": tables,
-        }
+        manifest = _described(tables, name, card, partial)
+        if not _has_key(root):
+            with whole_file(root / KEY) as path:
+                path.touch(mode=0o600)
+                path.write_bytes(secrets.token_bytes(KEY_BYTES))
         write_json(partial / "manifest.json", _sealed(manifest))
-        final = root / content_hash[:12]
-        if final.exists():  # and is damaged, or it would have been used
-            final.rename(root / f".partial-{os.getpid()}.damaged")
+        final = root / str(manifest["content_hash"])[:12]
+        if final.exists():  # and is damaged, or of a card that named another source
+            final.rename(root / f".partial-{os.getpid()}.old")
         publish_folder(partial, final)
     finally:
         for rest in root.glob(f".partial-{os.getpid()}*"):
@@ -207,76 +297,47 @@ def _write(connection: duckdb.DuckDBPyConnection, name: str, card: Card, root: P
     return final
 
 
-def quoted(identifier: str) -> str:
-    """A column name as SQL reads it, whatever characters are in it."""
-    return '"' + identifier.replace('"', '""') + '"'
+def _described(tables: Tables, name: str, card: Card, folder: Path) -> dict[str, Any]:
+    """Write the Parquet files and say what is in them. Raises RequestError when that does not go with the previous snapshot."""
+    described = {table: _write_table(tables, table, folder) for table in TABLES}
+    earlier = versions(name)
+    notes = against_previous(card.contract, described, earlier[-1].manifest["tables"], name) if earlier else []
+    apart = tables.connection.execute('SELECT file, "check", count(*) FROM quarantine GROUP BY ALL ORDER BY ALL').fetchall()
+    if apart:
+        _copy(tables, "SELECT * FROM quarantine ORDER BY ALL", folder / "quarantine.parquet")
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        "name": name,
+        "parent": earlier[-1].id if earlier else None,
+        "card_version": card.version,
+        "card_fingerprint": card.fingerprint,
+        "meaning_fingerprint": card.meaning_fingerprint,
+        "card": json.loads(card.model_dump_json(by_alias=True)),
+        "source": card.source,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds"),
+        "tables": described,
+        "files": {path.name: sha256_of(path) for path in sorted(folder.glob("*.parquet"))},
+        "quarantined": [{"file": file, "check": check, "rows": rows} for file, check, rows in apart],
+        "checks": [list(check) for check in tables.checks],
+        "notes": [*tables.notes, *notes],
+    }
+    return {**manifest, "content_hash": _content_hash(manifest)}
 
 
-def _create_tables(connection: duckdb.DuckDBPyConnection, card: Card, files: dict[str, Path]) -> None:
-    columns = card.columns
-    read = "read_csv(?, delim = '\t', header = true, all_varchar = true, quote = '', escape = '', strict_mode = true)"
-    connection.execute(
-        f"""
-        CREATE TABLE events AS SELECT
-            {quoted(columns.user_id)} AS user_id,
-            {quoted(columns.item_id)} AS item_id,
-            CAST({quoted(columns.value)} AS DOUBLE) AS value,
-            CAST(CAST({quoted(columns.timestamp.column)} AS DECIMAL(28, 6)) * {MICROSECONDS[columns.timestamp.unit]} AS BIGINT) AS timestamp
-        FROM {read}""",
-        [str(files["events"])],
-    )
-    for table, key, key_column in (("users", "user_id", columns.user_id), ("items", "item_id", columns.item_id)):
-        if table not in files:
-            connection.execute(f"CREATE TABLE {table} AS SELECT DISTINCT {key} FROM events")
-            continue
-        source = connection.execute(f"SELECT * FROM {read} LIMIT 0", [str(files[table])])
-        attributes = [d[0] for d in source.description if d[0] != key_column]
-        named = "".join(f", attributes.{quoted(a)} AS {quoted(a.rsplit(':', 1)[0])}" for a in attributes)
-        connection.execute(
-            f"""
-            CREATE TABLE {table} AS
-            WITH attributes AS (SELECT * FROM {read}),
-                 ids AS (SELECT {key} FROM events UNION SELECT {quoted(key_column)} FROM attributes)
-            SELECT ids.{key}{named} FROM ids LEFT JOIN attributes ON ids.{key} = attributes.{quoted(key_column)}""",
-            [str(files[table])],
-        )
-
-
-def _check_contract(connection: duckdb.DuckDBPyConnection, card: Card, name: str) -> None:
-    """Raises RequestError for a column without a privacy class, an empty cell in an event, an id twice in a table, and an empty log."""
-    for table in TABLES:
-        for column in _column_types(connection, table):
-            if column not in card.privacy:
-                raise RequestError(f'datasets/{name}.toml, [privacy]: the column "{column}" of {table} has no class.')
-    empty = connection.execute("SELECT count(*) = 0 FROM events").fetchall()[0][0]
-    if empty:
-        raise RequestError(f"{card.files.events.name} has no events.")
-    for column in ("user_id", "item_id", "value", "timestamp"):
-        missing = connection.execute(f"SELECT count(*) FROM events WHERE {column} IS NULL").fetchall()[0][0]
-        if missing:
-            raise RequestError(
-                f"{card.files.events.name}: {missing:,} events have no {column}. Mend the file; an empty cell is not a zero."
-            )
-    for table, key in (("users", "user_id"), ("items", "item_id")):
-        twice = connection.execute(f"SELECT {key} FROM {table} GROUP BY {key} HAVING count(*) > 1 ORDER BY {key} LIMIT 1").fetchall()
-        if twice:
-            raise RequestError(f'the table of {table} has the {key} "{twice[0][0]}" more than once.')
-
-
-def _column_types(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
-    return {d[0]: str(d[1]) for d in connection.execute(f"SELECT * FROM {table} LIMIT 0").description}
-
-
-def _write_table(connection: duckdb.DuckDBPyConnection, table: str, folder: Path) -> dict[str, Any]:
-    """Write one table sorted by all its columns; return its row count, column types, file hash and canonical digest.
-
-    The digest sums a hash of each row: the same for any row order, row groups or writer (Parquet bytes differ by all three).
-    """
+def _write_table(tables: Tables, table: str, folder: Path) -> dict[str, Any]:
+    """Write one table, sorted; return its row count, column types and statistics, and its canonical digest."""
+    columns = tables.columns(table)
+    order = [name for name in ORDER[table] if name in columns]
+    order += [quoted(name) for name in columns if name not in order]
     path = folder / f"{table}.parquet"
-    connection.table(table).order("ALL").write_parquet(str(path))
-    rows, low, high = connection.execute(
-        f"SELECT count(*), sum(md5_number_lower(to_json(t)::VARCHAR)), sum(md5_number_upper(to_json(t)::VARCHAR)) FROM {table} t"
-    ).fetchall()[0]
-    types = _column_types(connection, table)
-    digest = hashlib.sha256(json.dumps([types, rows, str(low), str(high)], sort_keys=True).encode()).hexdigest()
-    return {"rows": rows, "columns": types, "sha256": sha256_of(path), "digest": digest}
+    _copy(tables, f"SELECT * FROM {table} ORDER BY {', '.join(order)}", path)
+    return {
+        "rows": tables.count(table),
+        "columns": columns,
+        "statistics": column_statistics(tables, table),
+        "digest": content_digest(tables.connection, path),
+    }
+
+
+def _copy(tables: Tables, query: str, path: Path) -> None:
+    tables.connection.execute(f"COPY ({query}) TO {literal(str(path))} (FORMAT parquet)")

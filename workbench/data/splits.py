@@ -1,69 +1,36 @@
 """Splits: who is trained on, who is judged, and what that leaves to learn.
 
-A split is a pure function of (snapshot, fractions, seed). Two events of one person at the same moment are ordered by
-md5(seed, user id, item id): reproducible, unrelated to file order or popularity.
+A split is a pure function of (snapshot, rule with its parameters, seed); `rules.py` has the rules. Events that only say that an item was
+shown are in no part.
 """
 
-import math
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any, Protocol
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import duckdb
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from workbench.data.card import Card
+from workbench.data.card import Card, any_of
+from workbench.data.engine import literal
 from workbench.data.holdout import Holdout, tie_ranks
 from workbench.data.interactions import Interactions
+from workbench.data.power import PLANNING_SD, detectable_difference
+from workbench.data.rules import CODED, IN_TIME, RULES, Rule, make_rule, mixers
 from workbench.data.snapshot import Snapshot
-from workbench.errors import RequestError, unknown
+from workbench.errors import NotApplicable, unknown
+from workbench.files import whole_file
 
 PARTS = ("train", "valid", "test")
-Fractions = tuple[float, float, float]
-
-# Every event, coded and in order. $seed breaks ties; $low and $high are the bounds of a positive value.
-ORDERED = """
-    WITH user_codes AS (SELECT user_id, row_number() OVER (ORDER BY user_id) - 1 AS user_code FROM users),
-         item_codes AS (SELECT item_id, row_number() OVER (ORDER BY item_id) - 1 AS item_code FROM items),
-         coded AS (
-            SELECT user_code, item_code, timestamp, value,
-                   value BETWEEN $low AND $high AS positive,
-                   md5(concat_ws(chr(31), $seed, user_id, item_id)) AS tie
-            FROM events JOIN user_codes USING (user_id) JOIN item_codes USING (item_id)),
-         ordered AS (
-            SELECT *, row_number() OVER (ORDER BY user_code, timestamp, tie, value) - 1 AS place,
-                   row_number() OVER (PARTITION BY user_code ORDER BY timestamp, tie, value) AS position,
-                   count(*) OVER (PARTITION BY user_code) AS n
-            FROM coded)
-"""
-
-# The last floor(n · f) of a person's n events are test, the floor(n · f) before them validation.
-# f = $test / $whole in whole numbers: nothing is rounded.
-USER_TIME = """
-    SELECT *, CASE WHEN position > n - n * $test // $whole THEN 2
-                   WHEN position > n - n * $test // $whole - n * $valid // $whole THEN 1
-                   ELSE 0 END AS part
-    FROM ordered ORDER BY place
-"""
-
-# Two moments cut the log for everyone; events at the very moment of a cut fall behind it, so nothing in training is as late as it.
-GLOBAL_TIME = """
-    , by_time AS (SELECT timestamp, row_number() OVER (ORDER BY timestamp) AS rank, count(*) OVER () AS total FROM ordered),
-      cuts AS (SELECT min(timestamp) FILTER (WHERE rank > total - total * $test // $whole - total * $valid // $whole) AS first_valid,
-                      min(timestamp) FILTER (WHERE rank > total - total * $test // $whole) AS first_test
-               FROM by_time)
-    SELECT ordered.*, CASE WHEN timestamp >= first_test THEN 2 WHEN timestamp >= first_valid THEN 1 ELSE 0 END AS part
-    FROM ordered, cuts ORDER BY place
-"""
-
-QUERIES = {"user_time": USER_TIME, "global_time": GLOBAL_TIME}
-RULES = {
-    "user_time": "Each person's events by time, the first {0} for training, the next {1} for validation, the last {2} for test",
-    "global_time": "One moment for everyone: the first {0} of events for training, the next {1} for validation, the last {2} for test",
-}
+CODES = {"train": 0, "valid": 1, "test": 2, "known": 3}
+Refit = Literal["train", "train+valid"]
+REFITS: tuple[Refit, ...] = ("train", "train+valid")
 
 
 class Log(Protocol):
@@ -74,49 +41,65 @@ class Log(Protocol):
     @property
     def snapshot(self) -> Snapshot: ...
     @property
-    def n_users(self) -> int: ...
-    @property
     def item_ids(self) -> Sequence[str]: ...
     def connect(self) -> duckdb.DuckDBPyConnection: ...
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Split:
-    """The three parts of a log and the rule that made them."""
+    """The parts of a log and the rule that made them."""
 
     name: str
-    fractions: Fractions
+    rule: Rule
     seed: int
     snapshot_id: str
     repeats: bool
-    n_discarded: int
-    """Events of the log that are in no part."""
+    has_times: bool = True
+    n_discarded: int = 0
+    """Events that are in no part although people acted."""
+    n_exposures: int = 0
+    """Events that only say that an item was shown; in no part."""
     ties: Tensor
     """int64 (n_items,): the order among equal scores, see `tie_ranks`."""
     train: Interactions
     valid: Interactions
     test: Interactions
+    known: Interactions
+    """What is revealed of a person at the moment of the request and trained on by nobody; empty but for `new_user`."""
+    refit: Refit = "train"
+    """What models learn from before they are judged on test."""
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{len(getattr(self, part)):,} {part}" for part in PARTS)
         return f"Split({self.snapshot_id} by {self.name}: {sizes})"
 
     @property
-    def parameters(self) -> dict[str, Any]:
-        """What decides the split, for the run record."""
-        return {"name": self.name, "fractions": list(self.fractions), "seed": self.seed}
+    def options(self) -> dict[str, Any]:
+        """The rule's parameters."""
+        return self.rule.model_dump(mode="json")
 
     @property
-    def rule(self) -> str:
-        return RULES[self.name].format(*(f"{100 * share:.3g} %" for share in self.fractions))
+    def parameters(self) -> dict[str, Any]:
+        """What decides the split and what is learnt from, for the run record."""
+        return {"name": self.name, **self.options, "seed": self.seed, "refit": self.refit}
+
+    @cached_property
+    def fit_on(self) -> Interactions:
+        """What models learn from before they are judged on test: the refit policy. Before validation it is always `train`."""
+        return self.train if self.refit == "train" else self.train.plus(self.valid)
+
+    @property
+    def n_events(self) -> int:
+        """Of people acting."""
+        return len(self.train) + len(self.valid) + len(self.test) + len(self.known) + self.n_discarded
 
     def summary(self) -> str:
         """What the rule is, what it discards, who has nothing in the test part, and what is judged."""
-        n_events = len(self.train) + len(self.valid) + len(self.test) + self.n_discarded
-        people = self.train.events_per_user + self.valid.events_per_user + self.test.events_per_user > 0
+        people = self.train.events_per_user + self.valid.events_per_user + self.test.events_per_user + self.known.events_per_user > 0
         without = int((people & (self.test.events_per_user == 0)).sum())
+        shown = f" {self.n_exposures:,} events that only say what was shown are set apart." if self.n_exposures else ""
         return (
-            f"{self.rule}. Of {n_events:,} events {self.n_discarded:,} are discarded and {len(self.train):,} trained on. "
+            f"{self.rule.text}. Of {self.n_events:,} events {self.n_discarded:,} are discarded and {len(self.train):,} trained on.{shown} "
             f"{without:,} of {int(people.sum()):,} people have no event in the test part. Rankings are judged on what people liked; "
             f"what they had before {'may be shown again' if self.repeats else 'is masked'}."
         )
@@ -124,95 +107,143 @@ class Split:
     def holdout(self, part: str = "test") -> Holdout:
         """Who is judged on `part` ("valid" or "test"), on what, knowing what.
 
-        Truth: a person's positives in the part. History: everything they had in the parts before it, which is also what is masked unless
-        the card calls repeats legitimate. Models are trained on `train` alone.
+        Truth: a person's positives in the part. History: everything they had in the parts before it and what the rule reveals, which is
+        also what is masked unless the card calls repeats legitimate. Models are trained on `train` (validation) and on `fit_on` (test).
         """
         if part not in PARTS[1:]:
             raise unknown("part to judge on", part, PARTS[1:])
         history = self.train if part == "valid" else self.train.plus(self.valid)
+        history = history.plus(self.known) if len(self.known) else history
+        fitted = self.train if part == "valid" else self.fit_on
         return Holdout.build(
-            label="/".join((self.snapshot_id, self.name, *(f"{share:g}" for share in self.fractions), str(self.seed), part)),
+            label="/".join((self.snapshot_id, self.name, json.dumps(self.options, sort_keys=True), str(self.seed), part)),
             truth=getattr(self, part).positives(),
             people=getattr(self, part).events_per_user > 0,
             history=history,
             seen=None if self.repeats else history,
-            trained=self.train.events_per_user > 0,
+            trained=fitted.events_per_user > 0,
             ties=self.ties,
         )
 
     def describe(self) -> pd.DataFrame:
-        """One row for each judged part: how many people it has, whom it leaves out, who has a history."""
+        """One row for each judged part: how many people it has, whom it leaves out, who has a history, how small a difference they can
+        show."""
         rows = []
         for part in PARTS[1:]:
             holdout = self.holdout(part)
+            n = len(holdout.users)
+            known = int((holdout.history_lengths > 0).sum())
             rows.append(
                 {
                     "part": {"valid": "validation", "test": "test"}[part],
                     "events": len(getattr(self, part)),
                     "people": holdout.n_people,
                     "nothing to find": holdout.n_without_truth,
-                    "judged": len(holdout.users),
-                    "with a history": int((holdout.history_lengths > 0).sum()),
+                    "judged": n,
+                    "with a history": known,
+                    "without": n - known,
                     "in training": int(holdout.trained[holdout.users].sum()),
-                    "to find, each": holdout.n_relevant.double().mean().item() if len(holdout.users) else 0.0,
+                    "to find, each": holdout.n_relevant.double().mean().item() if n else float("nan"),
+                    "detectable NDCG": detectable_difference(n) if n > 1 else float("nan"),
                 }
             )
         return pd.DataFrame(rows)
 
+    def parts(self) -> dict[str, Interactions]:
+        return {name: getattr(self, name) for name in CODES}
 
-def split(log: Log, name: str = "default", seed: int = 0, fractions: Fractions = (0.8, 0.1, 0.1)) -> Split:
-    """Split a data set by one of the named rules; "default" is the one its card recommends.
 
-    Raises RequestError for an unknown name, and for fractions that are negative, leave no training, or do not add up to 1.
+POWER_NOTE = (
+    "Detectable NDCG: the smallest true difference between two models that so many people show with 80 % power, planned with a standard "
+    f"deviation of {PLANNING_SD} over people."
+)
+
+
+def split(log: Log, name: str = "default", seed: int = 0, refit: Refit = "train", **options: Any) -> Split:
+    """Split a data set by one of the named rules; "default" is the one its card recommends, with the parameters the card has for it.
+
+    Raises RequestError for an unknown rule, parameter or refit policy and for a value no split can have; NotApplicable when the rule needs
+    times and the log has none.
     """
-    name = log.card.split.default if name == "default" else name
-    if name not in QUERIES:
-        raise unknown("split", name, [*QUERIES, "default"])
-    if min(fractions) < 0 or fractions[0] == 0 or abs(sum(fractions) - 1) > 1e-9:
-        raise RequestError(f"fractions = {fractions} should be three shares that add up to 1, the first above 0.")
-    valid_share, test_share = (Fraction(share).limit_denominator(10_000) for share in fractions[1:])
-    whole = math.lcm(valid_share.denominator, test_share.denominator)
-    positive = log.card.meaning.positive
+    name, rule = chosen_rule(log, name, options)
+    if refit not in REFITS:
+        raise unknown("refit policy", refit, REFITS)
     with log.connect() as connection:
-        columns = connection.execute(
-            ORDERED + QUERIES[name],
-            {
-                "seed": seed,
-                "low": positive.min,
-                "high": positive.max,
-                "valid": int(valid_share * whole),
-                "test": int(test_share * whole),
-                "whole": whole,
-            },
-        ).fetchnumpy()
-        n_events = connection.execute("SELECT count(*) FROM events").fetchall()[0][0]
-    events, part = _interactions(columns, log.n_users, len(log.item_ids)), torch.from_numpy(columns["part"])
-    train, valid, test = (events.select(part == code) for code in range(3))
+        n_events, n_exposures = _counts(connection, log)
+        query = _query(log, rule, seed, n_events - n_exposures)
+        found = connection.sql(query).to_arrow_table()
+    columns = {
+        name: torch.from_numpy(np.concatenate([chunk.to_numpy(zero_copy_only=False) for chunk in found[name].chunks]))
+        for name in found.column_names
+    }
+    events = _interactions(columns, log.snapshot.rows("users"), log.snapshot.rows("items"))
     return Split(
         name=name,
-        fractions=fractions,
+        rule=rule,
         seed=seed,
         snapshot_id=log.snapshot.id,
         repeats=log.card.meaning.repeats,
-        n_discarded=n_events - len(events),
+        has_times=log.snapshot.has_times,
+        n_discarded=n_events - n_exposures - len(events),
+        n_exposures=n_exposures,
         ties=tie_ranks(log.item_ids, seed),
-        train=train,
-        valid=valid,
-        test=test,
+        refit=refit,
+        **{which: events.select(torch.nonzero(columns["part"] == code)[:, 0]) for which, code in CODES.items()},
     )
 
 
-def _interactions(columns: dict[str, Any], n_users: int, n_items: int) -> Interactions:
-    def column(name: str, dtype: torch.dtype) -> Tensor:
-        return torch.from_numpy(columns[name]).to(dtype)
+def rolling_origin(log: Log, seed: int = 0, windows: int = 4, share: float = 0.1) -> list[Split]:
+    """The backtest: one split for each window, earliest first."""
+    return [split(log, "rolling_origin", seed, windows=windows, share=share, window=window) for window in range(1, windows + 1)]
 
+
+def write_split(log: Log, path: Path, name: str = "default", seed: int = 0, **options: Any) -> Path:
+    """Stream a split to Parquet without holding it in memory: user_code, item_code, timestamp, value, positive, part (int8: 0 training,
+    1 validation, 2 test, 3 known), by person and time. For logs whose tensors would not fit. Raises as `split` does.
+    """
+    _, rule = chosen_rule(log, name, options)
+    with whole_file(path) as partial, log.connect() as connection:
+        n_events, n_exposures = _counts(connection, log)
+        query = _query(log, rule, seed, n_events - n_exposures)
+        connection.execute(f"COPY ({query}) TO {literal(str(partial))} (FORMAT parquet)")
+    return path
+
+
+def chosen_rule(log: Log, name: str, options: dict[str, Any]) -> tuple[str, Rule]:
+    """The rule and its name, the card's recommendation resolved."""
+    default = log.card.split
+    if name in ("default", default.default):
+        name, options = default.default, {**default.parameters, **options}
+    rule = make_rule(name, options)
+    if rule.needs_time and not log.snapshot.has_times:
+        timeless = ", ".join(each for each, kind in RULES.items() if not kind.needs_time)
+        raise NotApplicable(f"the split {name} needs times, and {log.snapshot.name} has none; choose one of {timeless}.")
+    return name, rule
+
+
+def _query(log: Log, rule: Rule, seed: int, n_events: int) -> str:
+    """SQL for the events of all parts, by person and time."""
+    meaning = log.card.meaning
+    coded = CODED.format(positive=any_of(meaning.positive), exposure=any_of(meaning.exposure), **mixers(seed))
+    columns = "user_code, item_code, timestamp, coalesce(value, CAST('NaN' AS DOUBLE)) AS value, positive, CAST(part AS TINYINT) AS part"
+    return f"SELECT {columns} FROM ({coded}{rule.query(n_events)}) AS parted WHERE part IS NOT NULL ORDER BY user_code, {IN_TIME}"
+
+
+def _counts(connection: duckdb.DuckDBPyConnection, log: Log) -> tuple[int, int]:
+    exposure = any_of(log.card.meaning.exposure)
+    query = f"SELECT count(*), coalesce(sum(CASE WHEN {exposure} THEN 1 ELSE 0 END), 0) FROM coded_events"
+    n_events, n_exposures = connection.execute(query).fetchall()[0]
+    return int(n_events), int(n_exposures)
+
+
+def _interactions(columns: dict[str, Tensor], n_users: int, n_items: int) -> Interactions:
     return Interactions(
         n_users=n_users,
         n_items=n_items,
-        users=column("user_code", torch.int64),
-        items=column("item_code", torch.int64),
-        timestamps=column("timestamp", torch.int64),
-        values=column("value", torch.float64),
-        positive=column("positive", torch.bool),
-        order=column("place", torch.int64),
+        users=columns["user_code"].long(),
+        items=columns["item_code"].long(),
+        timestamps=columns["timestamp"],
+        values=columns["value"],
+        positive=columns["positive"],
+        order=torch.arange(len(columns["user_code"])),
     )

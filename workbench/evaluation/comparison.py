@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from statistics import NormalDist
 from string import ascii_letters
 from typing import Literal
 
@@ -12,11 +11,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from workbench.data import detectable_difference
 from workbench.errors import RequestError
 from workbench.evaluation.harness import Evaluation
 from workbench.evaluation.intervals import Interval, bootstrap_mean
 
-ALPHA, POWER = 0.05, 0.8
+ALPHA = 0.05
 PERMUTATIONS = 9_999
 MIN_PEOPLE = 30
 """Below this an interval is too narrow to exclude anything by."""
@@ -91,16 +91,8 @@ def _comparison(a: str, b: str, metric: str, group: str, difference: Tensor, p_v
         p_value=float(p_value),
         wins=int((difference > 0).sum()),
         losses=int((difference < 0).sum()),
-        detectable=detectable_difference(difference, level),
+        detectable=detectable_difference(len(difference), difference.std().item() if len(difference) > 1 else 0.0, level),
     )
-
-
-def detectable_difference(difference: Tensor, level: float = 1 - ALPHA) -> float:
-    """(z(level) + z(power)) · sd / √n for paired differences, float64 (n,); infinite for fewer than two people."""
-    if len(difference) < 2:
-        return float("inf")
-    z = NormalDist().inv_cdf((1 + level) / 2) + NormalDist().inv_cdf(POWER)
-    return float(z * difference.std().item() / np.sqrt(len(difference)))
 
 
 def sign_flip_p_value(difference: Tensor, seed: int, permutations: int = PERMUTATIONS) -> float:

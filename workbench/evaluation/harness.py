@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from workbench.data import Holdout, UserBatch
-from workbench.errors import RequestError
+from workbench.errors import NotApplicable, RequestError
 from workbench.evaluation.metrics import METRICS
 from workbench.evaluation.ranking import NOTHING, top_k
 
@@ -83,15 +83,15 @@ def evaluate(
     `name` is what records call the model; its title where none is given. People the model cannot serve (no history for a model that works
     from histories; no place in training for one that is not inductive) are served by `fallback` and marked.
 
-    Raises RequestError for a k outside [1, n_items], for an empty holdout, and when a fallback is needed and there is none; ValueError when
-    the scores have the wrong shape or are not finite.
+    Raises NotApplicable for a k outside [1, n_items] and for an empty holdout, RequestError when a fallback is needed and there is none;
+    ValueError when the scores have the wrong shape or are not finite.
     """
     title = str(getattr(model, "title", name or type(model).__name__))
     name = name or title
     for k in ks:
         check_cutoff(k, holdout.n_items)
     if not len(holdout.users):
-        raise RequestError(f"{holdout.label}: nobody is left to judge; choose another split.")
+        raise NotApplicable(f"{holdout.label}: nobody is left to judge; choose another split.")
     left_out = ~servable(model, holdout)
     if left_out.any() and fallback is None:
         raise RequestError(
@@ -122,9 +122,9 @@ def evaluate(
 
 
 def check_cutoff(k: int, n_items: int) -> None:
-    """Raises RequestError unless 1 <= k <= n_items."""
+    """Raises NotApplicable unless 1 <= k <= n_items."""
     if not 1 <= k <= n_items:
-        raise RequestError(f"k = {k} should be between 1 and {n_items}, the size of the catalogue.")
+        raise NotApplicable(f"k = {k} should be between 1 and {n_items}, the size of the catalogue.")
 
 
 def cutoffs(k: int, n_items: int) -> tuple[int, ...]:

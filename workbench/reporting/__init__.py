@@ -1,18 +1,29 @@
 """Tables, figures, verdicts, the run record: what a notebook calls to say what it found."""
 
 from workbench.reporting.data_audit import (
-    audit_metrics,
-    audit_verdict,
     contents_table,
-    leaks_table,
+    contract_table,
+    drift_figure,
+    newcomers_figure,
     popular_items_table,
-    splits_table,
     tail_figure,
+    ties_table,
     timeline_figure,
 )
 from workbench.reporting.display import Figure, Table
 from workbench.reporting.record import metric_rows, record
 from workbench.reporting.retrieval import by_group, field_figure, field_table, retrieval_verdict, trials_table
+from workbench.reporting.split_audit import (
+    audit_metrics,
+    audit_verdict,
+    backtest_figure,
+    examine,
+    full_log_table,
+    judged_lines,
+    leaks_table,
+    power_table,
+    rules_table,
+)
 from workbench.reporting.verdict import Guardrail, Headline, Verdict
 
 __all__ = [
@@ -23,17 +34,26 @@ __all__ = [
     "Verdict",
     "audit_metrics",
     "audit_verdict",
+    "backtest_figure",
     "by_group",
     "contents_table",
+    "contract_table",
+    "drift_figure",
+    "examine",
     "field_figure",
     "field_table",
+    "full_log_table",
+    "judged_lines",
     "leaks_table",
     "metric_rows",
+    "newcomers_figure",
     "popular_items_table",
+    "power_table",
     "record",
     "retrieval_verdict",
-    "splits_table",
+    "rules_table",
     "tail_figure",
+    "ties_table",
     "timeline_figure",
     "trials_table",
 ]

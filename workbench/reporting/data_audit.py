@@ -1,133 +1,157 @@
-"""What the data audit says: the splits beside each other, and which of them can answer what. Every sentence is computed."""
+"""What is in a data set: contents, contract, long tail, ties, drift, newcomers. What a log cannot feed says why."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
-from workbench.data import Dataset, Split, audit
-from workbench.data.snapshot import quoted
-from workbench.reporting.display import Figure, Table
-from workbench.reporting.figures import long_tail, timeline
-from workbench.reporting.verdict import Guardrail, Headline, Verdict
+from workbench.data import Dataset
+from workbench.data.engine import quoted
+from workbench.reporting.display import Figure, Note, Table
+from workbench.reporting.figures import long_tail, over_time, timeline
 
 DAY = 86_400_000_000
 """Microseconds."""
+TENTHS = 10
+TOP = 50
+"""Items whose staying power is followed."""
+NO_TIMES = Note("Not applicable, because the log has no times.")
 
 
 def contents_table(data: Dataset) -> Table:
     return Table(data.describe(), f"{data.card.title}, snapshot {data.snapshot.id}.")
 
 
-def popular_items_table(data: Dataset, most: int = 20) -> Table:
+def contract_table(data: Dataset) -> Table:
+    """Every check that was made of the files, with the rows that failed it."""
+    manifest = data.snapshot.manifest
+    apart = {(each["file"], each["check"]): each["rows"] for each in manifest["quarantined"]}
+    known = {(file, check) for file, check, _ in manifest["checks"]}
+    rows = [
+        {"file": file, "check": check, "column": column, "rows set apart": apart.get((file, check), 0)}
+        for file, check, column in [*manifest["checks"], *((file, check, "") for file, check in apart if (file, check) not in known)]
+    ]
+    total = sum(apart.values())
+    told = f"{total:,} rows were set apart, with the reason, in quarantine.parquet of the snapshot." if total else "No row was set apart."
+    notes = "".join(f" {note}." for note in manifest["notes"])
+    parent = f" Compared with {manifest['parent']}." if manifest["parent"] else " There is no earlier snapshot to compare with."
+    return Table(pd.DataFrame(rows), f"{told}{notes}{parent}")
+
+
+def popular_items_table(data: Dataset, most: int = 20) -> Table | Note:
     """The items with most events, with those of their columns that the card calls public."""
-    columns = [column for column in data.sql("SELECT * FROM items LIMIT 0") if data.card.privacy[column] == "public"]
+    columns = [column for column in data.snapshot.columns("items") if data.card.privacy.get(column) == "public"]
+    if not columns:
+        return Note("Not applicable, because the card calls no column of the items public.")
     shown = ", ".join(f"items.{quoted(column)}" for column in columns)
     frame = data.sql(
         f"""
-        SELECT {shown}, count(events.item_id) AS events FROM items LEFT JOIN events USING (item_id)
-        GROUP BY ALL ORDER BY events DESC, items.item_id LIMIT {int(most)}"""
+        SELECT {shown}, n AS events
+        FROM (SELECT item_code, count(*) AS n FROM coded_events GROUP BY item_code) AS counted JOIN items USING (item_code)
+        ORDER BY events DESC, items.item_id LIMIT {int(most)}"""
     )
     return Table(frame, f"The {len(frame)} items with most events.")
 
 
-def splits_table(splits: Mapping[str, Split]) -> Table:
-    frames = [parts.describe().assign(split=name) for name, parts in splits.items()]
-    frame = pd.concat(frames)
-    frame.insert(0, "split", frame.pop("split"))
-    told = " ".join(f"{name}: {parts.summary()}" for name, parts in splits.items())
-    return Table(frame, f"{told} People with nothing to find in a part are left out of its means, and counted.", digits=1)
-
-
-def leaks_table(splits: Mapping[str, Split]) -> Table:
-    rows = [
-        {
-            "split": name,
-            "found": finding.what,
-            "events": finding.events,
-            "share": f"{finding.share:.1%}",
-            "promised none": "yes" if finding.promised else "no",
-        }
-        for name, parts in splits.items()
-        for finding in audit(parts)
-    ]
-    return Table(pd.DataFrame(rows), "Counted again from the parts, apart from the query that made them.")
-
-
-def tail_figure(data: Dataset) -> Figure:
-    counts = data.sql("SELECT count(event.item_id) AS n FROM items LEFT JOIN events event USING (item_id) GROUP BY item_id")["n"]
+def tail_figure(data: Dataset) -> Figure | Note:
+    counts = data.sql("SELECT count(e.item_code) AS n FROM items LEFT JOIN coded_events AS e USING (item_code) GROUP BY item_code")["n"]
+    if len(counts) < 2:
+        return Note("Not applicable, because the catalogue has one item.")
     return long_tail(counts.to_numpy(dtype=np.int64))
 
 
-def timeline_figure(data: Dataset, by_moment: Split) -> Figure:
-    start = int(data.sql("SELECT min(timestamp) AS start FROM events")["start"][0])
+def ties_table(data: Dataset) -> Table | Note:
+    """How far the order of events is a matter of ties, which a split can only break at random."""
+    if not data.snapshot.has_times:
+        return NO_TIMES
+    facts = data.sql(
+        """
+        WITH moments AS (SELECT user_code, timestamp, count(*) AS n FROM coded_events GROUP BY user_code, timestamp),
+             lasts AS (SELECT user_code, max(timestamp) AS timestamp FROM coded_events GROUP BY user_code)
+        SELECT sum(CASE WHEN n > 1 THEN n ELSE 0 END) / sum(n) AS tied,
+               (SELECT avg(CASE WHEN n > 1 THEN 1.0 ELSE 0.0 END) FROM moments JOIN lasts USING (user_code, timestamp)) AS last_tied,
+               max(n) AS most,
+               (SELECT avg(CASE WHEN span < $day THEN 1.0 ELSE 0.0 END)
+                FROM (SELECT max(timestamp) - min(timestamp) AS span FROM coded_events GROUP BY user_code) AS spans) AS in_a_day
+        FROM moments""",
+        {"day": DAY},
+    ).iloc[0]
+    rows = {
+        "events that share person and moment with another": f"{facts.tied:.1%}",
+        "people whose last moment holds several events": f"{facts.last_tied:.1%}",
+        "most events of a person at one moment": f"{int(facts.most):,}",
+        "people whose events span less than a day": f"{facts.in_a_day:.1%}",
+    }
+    caption = "Where many events share a moment, “the last one” is drawn by lot: seeded, the same for every model, but not what came last."
+    return Table(pd.DataFrame({"": list(rows), "share or number": list(rows.values())}), caption)
+
+
+def timeline_figure(data: Dataset, cuts: Sequence[tuple[str, int]]) -> Figure | Note:
+    """Events a week. cuts: named moments, microseconds since 1970 UTC."""
+    if not data.snapshot.has_times:
+        return NO_TIMES
+    start = int(data.sql("SELECT min(timestamp) AS start FROM coded_events")["start"][0])
     weeks = data.sql(
-        "SELECT (timestamp - $start) // $week AS week, count(*) AS n FROM events GROUP BY ALL", {"start": start, "week": 7 * DAY}
+        "SELECT (timestamp - $start) // $week AS week, count(*) AS n FROM coded_events GROUP BY week", {"start": start, "week": 7 * DAY}
     )
     counts = np.bincount(weeks["week"], weights=weeks["n"]).astype(np.int64)  # weeks without an event count as 0
-    cuts = [
-        (name, (int(part.timestamps.min()) - start) / DAY)
-        for name, part in (("validation", by_moment.valid), ("test", by_moment.test))
-        if len(part)
-    ]
-    return timeline(counts, cuts)
+    return timeline(counts, [(name, (moment - start) / DAY) for name, moment in cuts])
 
 
-def audit_verdict(data: Dataset, splits: Mapping[str, Split]) -> Verdict:
-    """Which split leaves most people who can be judged with a history, of those that keep their promises and can be chosen on."""
-    judged = {name: _judged(parts) for name, parts in splits.items()}
-    told = "; ".join(f"{name} {n:,}, {known:,} of them with a history" for name, (n, known) in judged.items())
-    return Verdict(
-        headline=_recommendation(data, splits, judged, told),
-        numbers=[
-            *(Headline(f"Judged by {name}", f"{n:,}", f"{known:,} of them with a history") for name, (n, known) in judged.items()),
-            Headline("Events", f"{data.snapshot.origin['events']:,}", f"{data.n_users:,} people · {data.n_items:,} items"),
-        ],
-        guardrails=[_promise(name, parts) for name, parts in splits.items()],
-        limits=[
-            f"{name}: {finding.amount} are {finding.what}. The split does not prevent that."
-            for name, parts in splits.items()
-            for finding in audit(parts)
-            if finding.noted
-        ],
+def drift_figure(data: Dataset) -> Figure | Note:
+    """How long popular items stay popular: of the top items of the first tenth of events, and of the tenth before, how many are on top."""
+    if not data.snapshot.has_times:
+        return NO_TIMES
+    top = min(TOP, data.n_items // 2)
+    if top < 1 or data.snapshot.rows("events") < 10 * TENTHS:
+        return Note(f"Not applicable, because fewer than {10 * TENTHS} events or two items show no drift.")
+    ranked = data.sql(
+        f"""
+        WITH {_IN_TENTHS},
+             counted AS (SELECT tenth, item_code, count(*) AS n FROM tenths GROUP BY tenth, item_code),
+             ranked AS (SELECT *, row_number() OVER (PARTITION BY tenth ORDER BY n DESC, item_code) AS place FROM counted)
+        SELECT tenth, item_code FROM ranked WHERE place <= $top""",
+        {"top": top},
+    )
+    tops = [set(ranked["item_code"][ranked["tenth"] == tenth]) for tenth in range(TENTHS)]
+    first = [len(tops[0] & now) / top for now in tops[1:]]
+    before = [len(earlier & now) / top for earlier, now in pairwise(tops)]
+    alt = (
+        f"Of the {top} items on top in the first tenth of the events {first[-1]:.0%} are on top in the last; "
+        f"from one tenth to the next {min(before):.0%} to {max(before):.0%} stay."
+    )
+    lines = {"of the first tenth": first, "of the tenth before": before}
+    return over_time("drift", lines, f"share of the top {top} still on top", alt, "What a popularity counted long ago is worth.")
+
+
+def newcomers_figure(data: Dataset) -> Figure | Note:
+    """Events of people and of items never seen before, tenth by tenth: the share that a model trained until then cannot know."""
+    if not data.snapshot.has_times:
+        return NO_TIMES
+    if data.snapshot.rows("events") < 10 * TENTHS:
+        return Note(f"Not applicable, because fewer than {10 * TENTHS} events show no trend.")
+    shares = data.sql(
+        f"""
+        WITH {_IN_TENTHS},
+             people AS (SELECT user_code, min(tenth) AS first FROM tenths GROUP BY user_code),
+             things AS (SELECT item_code, min(tenth) AS first FROM tenths GROUP BY item_code)
+        SELECT t.tenth, avg(CASE WHEN p.first = t.tenth THEN 1.0 ELSE 0.0 END) AS people,
+               avg(CASE WHEN i.first = t.tenth THEN 1.0 ELSE 0.0 END) AS items
+        FROM tenths AS t JOIN people AS p USING (user_code) JOIN things AS i USING (item_code)
+        WHERE t.tenth > 0 GROUP BY t.tenth ORDER BY t.tenth"""
+    )
+    lines = {"of new people": shares["people"].tolist(), "of new items": shares["items"].tolist()}
+    last = {name: values[-1] for name, values in lines.items()}
+    alt = (
+        f"In the last tenth of the events {last['of new people']:.0%} are of people, and {last['of new items']:.0%} of items, "
+        "not seen in any tenth before."
+    )
+    return over_time(
+        "newcomers", lines, "share of events", alt, "What no model that is trained on the tenths before can know from behaviour."
     )
 
 
-def _recommendation(data: Dataset, splits: Mapping[str, Split], judged: Mapping[str, tuple[int, int]], told: str) -> str:
-    default = data.card.split.default
-    usable = [name for name, parts in splits.items() if judged[name][1] and _can_be_chosen_on(parts)]
-    if not usable:
-        return f"Neither split can judge a model on {data.card.title}: people left to judge are {told}."
-    best = max(usable, key=lambda name: (judged[name][1], name == default))
-    match = "as the card recommends" if best == default else f"although the card recommends {default}"
-    return f"Judge models on {data.card.title} by {best}, {match}: people left to judge are {told}."
-
-
-def _can_be_chosen_on(parts: Split) -> bool:
-    return len(parts.holdout("valid").users) > 0 and all(finding.ok for finding in audit(parts))
-
-
-def audit_metrics(splits: Mapping[str, Split]) -> list[dict[str, object]]:
-    """People left to judge, for the run record."""
-    rows: list[dict[str, object]] = []
-    for name, parts in splits.items():
-        n, known = _judged(parts)
-        for kind, value, meaning in (
-            ("judged", n, "People with at least one liked item in test that may be shown."),
-            ("judged_with_history", known, "Of the people judged, those with an event before the test part."),
-        ):
-            described = {"direction": "higher", "definition": meaning, "ci_low": None, "ci_high": None}
-            rows.append({"model": None, "name": kind, "k": None, "slice": name, "value": value, "n": value, **described})
-    return rows
-
-
-def _judged(parts: Split) -> tuple[int, int]:
-    holdout = parts.holdout("test")
-    return len(holdout.users), int((holdout.history_lengths > 0).sum())
-
-
-def _promise(name: str, parts: Split) -> Guardrail:
-    broken = [finding for finding in audit(parts) if not finding.ok]
-    if broken:
-        return Guardrail("fail", f"{name}: {broken[0].events:,} {broken[0].what}")
-    return Guardrail("pass", f"{name} keeps its promises")
+_IN_TENTHS = f"""tenths AS (
+            SELECT user_code, item_code,
+                   (row_number() OVER (ORDER BY timestamp, place) - 1) * {TENTHS} // count(*) OVER () AS tenth FROM coded_events)"""

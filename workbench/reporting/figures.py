@@ -1,6 +1,6 @@
 """The plots of the reports. No pyplot: nothing global, nothing shown twice."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -97,3 +97,33 @@ def timeline(counts: npt.NDArray[np.int64], cuts: Sequence[tuple[str, float]]) -
     told = "".join(f"; {name} on day {day:.0f}" for name, day in cuts)
     alt = f"Events a week over {len(counts)} weeks, between {counts.min():,} and {counts.max():,}{told}."
     return Figure(figure, "timeline", alt, "Events a week, and where one moment for everyone would cut the log.")
+
+
+def over_time(name: str, lines: Mapping[str, Sequence[float]], what: str, alt: str, caption: str) -> Figure:
+    """Shares over the second to the last tenth of the events, a line for each name."""
+    figure, axes = _canvas(7.5, 2.6)
+    for (title, values), colour, style in zip(lines.items(), (MARK, INK), ("-", "--"), strict=True):
+        axes.plot(range(2, 2 + len(values)), values, style, color=colour, linewidth=1.8, label=title)
+    axes.set_ylim(0, 1.02)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.set_xlabel("tenth of the events, in order of time", color=SOFT)
+    axes.set_ylabel(what, color=SOFT)
+    axes.legend(frameon=False)
+    return Figure(figure, name, alt, f"{alt} {caption}")
+
+
+def by_window(rows: Sequence[tuple[str, Interval]], what: str) -> Figure:
+    """One mark with its interval for each window of a backtest."""
+    figure, axes = _canvas(7.5, 0.6 + 0.42 * len(rows))
+    for row, (_, interval) in enumerate(rows):
+        axes.plot([interval.low, interval.high], [row, row], color=MARK, linewidth=1.8)
+        axes.plot(interval.value, row, "o", markersize=7, color=MARK)
+    axes.set_yticks(range(len(rows)), [f"{name}   n {interval.n:,}" for name, interval in rows], color=INK)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlim(left=0)
+    axes.set_xlabel(what, color=SOFT)
+    told = "; ".join(f"{name}: {interval.text()}, {interval.n} people" for name, interval in rows)
+    caption = (
+        f"{what} in each window of the backtest, with 95 % bootstrap intervals over people; the windows have other people and other truths."
+    )
+    return Figure(figure, "backtest", f"{what} by window. {told}.", caption)

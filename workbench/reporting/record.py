@@ -41,7 +41,7 @@ def record(
     """
     found = {
         "dataset": dataset.snapshot.origin,
-        "split": {**split.parameters, "rule": split.rule} if split else None,
+        "split": {**split.parameters, "rule": split.rule.text} if split else None,
         "seed": seed,
         "metrics": list(metrics),
         "verdict": verdict.as_json(),

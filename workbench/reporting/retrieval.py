@@ -156,7 +156,8 @@ def _limits(decision: Decision, parts: Split, results: Mapping[str, Evaluation])
     holdout = parts.holdout("test")
     limits = [
         "Offline gains on logged behaviour often shrink online: people could only like what they were shown or found by themselves.",
-        "Models were trained on the training part alone, with one seed; intervals speak of other people, not of other trainings.",
+        f"Models were trained on the {'training part alone' if parts.refit == 'train' else 'training and validation parts'}, "
+        "with one seed; intervals speak of other people, not of other trainings.",
         f"{decision.effect:g} is taken as the smallest difference in {label(decision.metric)} that matters.",
     ]
     if len(results) > 1:

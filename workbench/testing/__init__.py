@@ -2,5 +2,7 @@
 
 from workbench.testing.contract import check_recommender
 from workbench.testing.synthetic import checkerboard, interactions, latent_log
+from workbench.testing.truth import Truth, WorldConfig
+from workbench.testing.world import World
 
-__all__ = ["check_recommender", "checkerboard", "interactions", "latent_log"]
+__all__ = ["Truth", "World", "WorldConfig", "check_recommender", "checkerboard", "interactions", "latent_log"]

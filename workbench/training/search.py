@@ -1,7 +1,7 @@
 """Settings chosen on validation. The test part is never looked at here."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -17,9 +17,11 @@ class Choice:
     name: str
     settings: dict[str, Any]
     model: Recommender
+    """To be judged on test: trained on what the split's refit policy says."""
     validation: Evaluation
+    """Of the same settings, trained on the training part."""
     seconds: float
-    """Time to train the chosen one."""
+    """Time to train `model`."""
     trials: list[dict[str, Any]]
     """One entry for each setting tried: model, settings, mean of the metric on validation; the best first."""
 
@@ -29,7 +31,8 @@ def search(
 ) -> Choice:
     """Train `name` on the training part and judge it on validation: with its default settings, or, `tuned`, with every one of its grid.
 
-    The best by the mean of `metric` is chosen; of equals the first in the grid's order.
+    The best by the mean of `metric` is chosen; of equals the first in the grid's order. Where the split's refit policy is "train+valid" the
+    chosen settings are then trained once more, on both parts.
     """
     options = grid(name) if tuned else {}
     holdout = parts.holdout("valid")
@@ -46,4 +49,8 @@ def search(
             best = Choice(name, settings, model, result, seconds, trials)
     assert best is not None  # the product of no options has one element
     trials.sort(key=lambda trial: -trial["value"])
-    return best
+    if parts.refit == "train":
+        return best
+    start = time.perf_counter()
+    model = create(name, **best.settings).fit(parts.fit_on)
+    return replace(best, model=model, seconds=time.perf_counter() - start)

@@ -1,0 +1,166 @@
+"""What a file probably is: its format, its columns, their meaning. Guesses are printed, written into the card, and can be overruled one
+by one."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workbench.data.card import Rule, SourceFile, Unit
+from workbench.data.reading import check_file, check_text, open_text, records
+from workbench.data.tables import Tables
+from workbench.data.times import MAGNITUDES
+from workbench.errors import RequestError
+
+DELIMITERS = ("\t", "::", ",", ";", "|")
+ATOMIC = re.compile(r"[\w.-]+:(token|float)(_seq)?")
+NUMBER = re.compile(r"-?\d+([.]\d+)?([eE][+-]?\d+)?")
+NAMES = {
+    "user_id": "userid user uid customerid customer visitorid visitor memberid accountid account personid person reviewerid",
+    "item_id": "itemid item iid movieid movie productid product articleid article trackid track songid sku asin bookid isbn "
+    "listingid videoid",
+    "session_id": "sessionid session sid",
+    "timestamp": "timestamp time ts datetime date eventtime createdat unixreviewtime when",
+    "value": "rating value score stars overall weight",
+    "event": "event eventtype action behavior behaviour interaction interactiontype",
+    "request_id": "requestid request impressionid queryid",
+    "position": "position rank slot",
+    "propensity": "propensity propensityscore pscore",
+}
+"""Names without case, blanks and underscores, the likeliest first."""
+CONTEXT = ("device", "platform", "os", "browser", "locale", "language", "country", "page", "surface")
+
+SHOWN = {"impression", "impressions", "shown", "show", "exposure", "display", "served"}
+DISLIKED = {"hide", "dislike", "skip", "dismiss", "block", "report", "downvote", "return", "refund"}
+
+
+def guess_file(path: Path, sha256: str, name: str, options: Mapping[str, Any], positions: bool = False) -> SourceFile:
+    """How to read a file. options: `delimiter`, `quote`, `encoding`, `header`, those that were given; `positions`: columns go by number.
+
+    Raises RequestError for a file that is not there, empty, binary, or whose delimiter nobody can tell.
+    """
+    check_file(path)
+    known: dict[str, Any] = {"name": name, "sha256": sha256}
+    with path.open("rb") as file:
+        magic = file.read(4)
+    if magic == b"PAR1":
+        return SourceFile(**known, format="parquet")
+    encoding = options.get("encoding", "utf-8")
+    check_text(path, encoding)
+    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
+    if suffixes[-1:] in ([".jsonl"], [".ndjson"], [".json"]):
+        return SourceFile(**known, format="jsonl", encoding=encoding)
+    delimiter = str(options.get("delimiter") or _sniffed(path, encoding)).replace("\\t", "\t")
+    quote = options.get("quote", "" if delimiter == "\t" or len(delimiter) > 1 else '"')
+    head = list(records(path, delimiter, quote, encoding))
+    if delimiter == "\t" and head and all(ATOMIC.fullmatch(cell) for cell in head[0]):
+        return SourceFile(**known, format="atomic", encoding=encoding)
+    header = options.get("header", not positions or _names_above_numbers(head))
+    return SourceFile(**known, format="delimited", delimiter=delimiter, quote=quote, header=header, encoding=encoding)
+
+
+def _names_above_numbers(head: Sequence[Sequence[str]]) -> bool:
+    """Whether the first record is a header: there are columns of numbers, and it has a number in none of them."""
+    rows = [row for row in head[1:] if len(row) == len(head[0])]
+    numeric = [place for place in range(len(head[0])) if rows and all(NUMBER.fullmatch(row[place].strip()) for row in rows)]
+    return bool(numeric) and not any(NUMBER.fullmatch(head[0][place].strip()) for place in numeric)
+
+
+def _sniffed(path: Path, encoding: str) -> str:
+    """The delimiter that every one of the first lines has equally often, if only outside of quotes."""
+    try:
+        with open_text(path, encoding) as lines:
+            head = [re.sub(r'"[^"]*"', "", line) for line, _ in zip(lines, range(20), strict=False) if line.strip()]
+    except UnicodeDecodeError as error:
+        raise RequestError(
+            f"{path.name} is not {encoding} (byte {error.start}). Name the encoding with --encoding latin-1 or utf-16."
+        ) from None
+    found = [delimiter for delimiter in DELIMITERS if head and delimiter in head[0]]
+    even = [delimiter for delimiter in found if len({line.count(delimiter) for line in head}) == 1]
+    if not found:
+        raise RequestError(f"{path.name}: nobody can tell what stands between its columns. Say it with --delimiter.")
+    return (even or found)[0]
+
+
+def guess_column(kind: str, columns: Sequence[str], taken: set[str]) -> str | None:
+    """The column that is called like one of its kind, if any."""
+    plain = {re.sub(r"[^a-z0-9]", "", column.casefold()): column for column in reversed(columns) if column not in taken}
+    return next((plain[name] for name in NAMES[kind].split() if name in plain), None)
+
+
+def guess_unit(cells: Sequence[str]) -> Unit:
+    """The unit of most of the numbers among `cells`; "text" where most are none."""
+    numbers = sorted(float(cell) for cell in cells if NUMBER.fullmatch(cell.strip()))
+    if 2 * len(numbers) < len(cells):
+        return "text"
+    middle = numbers[len(numbers) // 2] if numbers else 0.0
+    return next((unit for unit, (low, high) in MAGNITUDES.items() if low <= middle < high), "s")
+
+
+@dataclass(frozen=True)
+class Meanings:
+    positive: tuple[Rule, ...]
+    negative: tuple[Rule, ...]
+    exposure: tuple[Rule, ...]
+    repeats: bool
+
+
+def guess_meanings(tables: Tables) -> Meanings:
+    """What counts as liked, disliked, only shown, and whether repeats are normal, from the event types, the values and the repeats there
+    are."""
+    columns = tables.columns("events")
+    repeats = _has_repeats(tables, "TRUE")
+    if "event" in columns:
+        types = [str(row[0]) for row in tables.connection.execute("SELECT DISTINCT event FROM events ORDER BY event").fetchall()]
+        shown, disliked = ([each for each in types if each.strip().casefold() in names] for names in (SHOWN, DISLIKED))
+        liked = [each for each in types if each not in (*shown, *disliked)]
+        repeats = any(_has_repeats(tables, rule.sql) for each in liked for rule in _events([each]))
+        return Meanings(_events(liked) or (Rule(column="any"),), _events(disliked), _events(shown), repeats)
+    bounds = _rating_bounds(tables) if "value" in columns else None
+    if bounds is None:
+        return Meanings((Rule(column="any"),), (), (), repeats)
+    return Meanings((Rule(column="value", min=bounds[0]),), (Rule(column="value", max=bounds[1]),), (), repeats)
+
+
+def _has_repeats(tables: Tables, condition: str) -> bool:
+    """Whether more than one in a hundred of these events is of a person and an item that had one before."""
+    pairs = tables.count(f"(SELECT DISTINCT user_code, item_code FROM events WHERE {condition})")
+    return tables.count(f"events WHERE {condition}") > 1.01 * pairs
+
+
+def _events(names: Sequence[str]) -> tuple[Rule, ...]:
+    return (Rule.model_validate({"column": "event", "is": names}),) if names else ()
+
+
+def _rating_bounds(tables: Tables) -> tuple[float, float] | None:
+    """From which value on one likes and up to which one dislikes, if the values look like ratings: few, small, more than one."""
+    values = [row[0] for row in tables.connection.execute("SELECT DISTINCT value FROM events WHERE value IS NOT NULL LIMIT 22").fetchall()]
+    if not 2 <= len(values) <= 21 or max(values) > 10 or any(2 * value != int(2 * value) for value in values):
+        return None
+    low, high = min(values), max(values)
+    if low < 0:
+        return min(value for value in values if value > 0) if high > 0 else high, max(value for value in values if value < 0)
+    if len(values) == 2:
+        return high, low
+    return max(value for value in values if value <= 0.8 * high), max(value for value in values if value <= max(low, 0.4 * high))
+
+
+def guess_split(tables: Tables, has_times: bool) -> tuple[str, str]:
+    """(rule, because): one moment for everyone where that leaves enough people on both sides of it."""
+    if not has_times:
+        return "user_random", "the log has no times"
+    n = tables.count("events")
+    both = tables.count(
+        f"""
+        (SELECT user_code FROM events,
+             (SELECT timestamp AS cut FROM events ORDER BY timestamp LIMIT 1 OFFSET {n - n // 10 - (n // 10 == 0)})
+         GROUP BY user_code HAVING min(timestamp) < min(cut) AND max(timestamp) >= min(cut))"""
+    )
+    people = tables.count("users")
+    told = f"{both:,} of {people:,} people have events on both sides of the moment that leaves a tenth of the events for test"
+    return ("global_time", told) if both >= ENOUGH else ("user_time", f"only {told}")
+
+
+ENOUGH = 200
+"""People with a history on both sides of one moment: as many show a difference of .033 in NDCG@10."""
