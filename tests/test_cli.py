@@ -13,7 +13,7 @@ from workbench.cli import main
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ("run 02_retrieval -p topk=5", """there is no parameter of 02_retrieval "topk". (dataset, k, models, seed, split, tuned)"""),
+        ("run 02_retrieval -p topk=5", """there is no parameter of 02_retrieval "topk". (dataset, k, models, refit, seed, split, tuned)"""),
         ("run 02_retrieval -p modls=ease", """there is no parameter of 02_retrieval "modls". Did you mean "models"?"""),
         ("run 02_retrieval -p k=ten", "k = 'ten' should be a whole number."),
         ("run 02_retrieval -p k=1e1", "k = '1e1' should be a whole number."),
@@ -27,6 +27,7 @@ from workbench.cli import main
         ("run 02_retrieval -p models=ease,sasrek", 'there is no model "sasrek".'),
         ("run 02_retrieval -p models=", 'models = "" should name each model once'),
         ("run 02_retrieval -p split=user-time", 'there is no split "user-time". Did you mean "user_time"?'),
+        ("run 02_retrieval -p refit=both", 'there is no refit policy "both". (train, train+valid)'),
         ("run 02_retreival", 'there is no notebook "02_retreival". Did you mean "02_retrieval"?'),
         ("run ../02_retrieval", '"../02_retrieval" cannot be the name of a notebook'),
         ("run 02_retrieval -p k", '-p "k" should be name=value.'),
@@ -36,12 +37,19 @@ from workbench.cli import main
         ("report --dataset nothing", 'there is no data set "nothing".'),
         ("data prepare ../x", '"../x" cannot be the name of a data set'),
         ("data describe ml100k", 'there is no data set "ml100k". Did you mean "ml-100k"?'),
+        ("data add nothing.csv --name own", "there is no file nothing.csv."),
+        ("data add datasets --name own", "datasets is a folder; name a file."),
+        ("data add nothing.csv", "the following arguments are required: --name"),
+        ("data versions ml100k", 'there is no data set "ml100k". Did you mean "ml-100k"?'),
+        ("data diff ml-100k@0 ml-100k", 'there is no snapshot "ml-100k@0".'),
+        ("data diff ../a ../b", '"../a" cannot be the name of a data set'),
         ("promote", "argument COMMAND: invalid choice: 'promote'"),
         ("", "the following arguments are required: COMMAND"),
     ],
 )
-def test_a_wrong_request_is_one_line_exit_code_2_and_nothing_written(project, capsys, arguments, line):
+def test_a_wrong_request_is_one_line_exit_code_2_and_nothing_written(project, capsys, monkeypatch, arguments, line):
     shutil.rmtree(project / "datasets" / "snapshots")
+    monkeypatch.chdir(project)
     before = sorted(project.rglob("*"))
     assert main(arguments.split()) == 2
     said = capsys.readouterr()
@@ -102,6 +110,49 @@ def test_when_a_notebook_fails_those_that_need_it_are_left_out(project, capsys):
     assert "failed: code cell 2: ZeroDivisionError" in said
     assert "02_retrieval: left out, because 01_data_audit did not succeed" in said
     assert "1 of 1 runs did not succeed" in (project / "reports" / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("rows", "audit", "retrieval"),
+    [
+        (
+            ["a,x", "b,x"],
+            "No split can judge a model on own: none leaves somebody with a history to judge and somebody to choose on.",
+            "Not applicable, because k = 10 should be between 1 and 1, the size of the catalogue.",
+        ),
+        (
+            [f"u{n % 12},i{n % 47},{n % 3}" for n in range(400)],
+            "No split can judge a model on own: none leaves somebody with a history to judge and somebody to choose on.",
+            "Not applicable, because nobody is left to judge on the valid part; choose another split.",
+        ),
+        (
+            [f"u{n % 4},i{n}" for n in range(12)],
+            "Judge models on own by random, as the card recommends",
+            "02_retrieval (",
+        ),
+    ],
+)
+def test_what_a_data_set_cannot_feed_says_why(project, tmp_path, capsys, rows, audit, retrieval):
+    """No times, hardly any events: every notebook ends well, without an error, an empty plot or a number that means nothing."""
+    path = tmp_path / "own.csv"
+    path.write_text("\n".join(rows) + "\n")
+    value = ["--value", "2", "--positive-min", "9"] if rows[0].count(",") == 2 else []
+    assert main(["data", "add", str(path), "--name", "own", "--user", "0", "--item", "1", "--header", "no", *value]) == 0
+    assert main(["report", "--dataset", "own", "--profile", "quick"]) == 0
+    said = capsys.readouterr().out
+    assert audit in said
+    assert retrieval in said
+    for folder in (project / "reports").glob("*/*/"):
+        page = (folder / "report.html").read_text()
+        assert "Traceback" not in page
+        assert "Error" not in page
+        assert "papermill" not in page
+    audited = (next((project / "reports" / "01_data_audit").glob("*/")) / "report.html").read_text()
+    assert "global_time: not applicable, because the split global_time needs times, and own has none" in audited
+    assert "Not applicable, because the log has no times." in audited
+    assert main(["run", "02_retrieval", "-p", "dataset=own", "-p", "k=99"]) == 2
+    assert main(["run", "02_retrieval", "-p", "dataset=own", "-p", "split=global_time", "-p", "k=1"]) == 2
+    assert "split = global_time needs times, and own has none; choose one of user_random" in capsys.readouterr().err
 
 
 def test_data_commands_say_what_is_there(project, capsys):

@@ -151,7 +151,7 @@ def test_what_the_card_allows_is_noted(home, tmp_path):
 @pytest.mark.parametrize("name", ["../x", "snapshots", "CON", "a b", "", "ml-1m"])
 def test_a_name_that_is_none_or_taken_is_refused(project, tmp_path, name):
     before = sorted(project.rglob("*"))
-    with pytest.raises(RequestError, match="cannot be the name of a data set|is taken by MovieLens 1M"):
+    with pytest.raises(RequestError, match=r"cannot be the name of a data set|is taken by MovieLens 1M"):
         add(Request(file=log(tmp_path), name=name, columns=COLUMNS))
     assert sorted(project.rglob("*")) == before
 
@@ -224,7 +224,7 @@ def test_a_file_that_moved_is_asked_for_and_a_changed_one_is_noticed(home, tmp_p
     with pytest.raises(WorkError, match=r"own.csv hashes to \w{12}…, the card says \w{12}…. If it is a new version"):
         prepare("own")
     path.unlink()
-    with pytest.raises(RequestError, match="there is no such file. Put it back"):
+    with pytest.raises(RequestError, match=r"there is no such file\. Put it back"):
         prepare("own")
 
 

@@ -5,9 +5,10 @@ import dataclasses
 import pytest
 import torch
 
-from workbench.data import Interactions, Split, audit, audit_counts, load_dataset
+from workbench.data import Interactions, Split, audit, audit_counts, audited, load_dataset
 from workbench.data.rules import GlobalTime
 from workbench.data.source import source_folder
+from workbench.errors import WorkError
 
 
 def found(parts, words, log=None):
@@ -23,6 +24,15 @@ def test_every_split_keeps_its_promises(ml100k, name):
     assert len(findings) >= 9
     assert any(finding.promised for finding in findings)
     assert all(finding.ok for finding in findings)
+
+
+def test_a_broken_promise_ends_whatever_is_built_on_it(ml100k):
+    parts = ml100k.split("global_time")
+    assert audited(parts) is parts
+    with pytest.raises(
+        WorkError, match=r"global_time promised none, and 9,691 of 100,000 \(10%\) are events known of a person that are later"
+    ):
+        audited(dataclasses.replace(parts, repeats=True, train=parts.train.plus(parts.test)))
 
 
 def test_a_pair_in_both_parts_is_seen(ml100k):

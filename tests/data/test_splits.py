@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import math
 from collections import Counter
 from types import SimpleNamespace
@@ -168,7 +169,7 @@ def test_leave_last_n_judges_the_last_n_of_whoever_has_enough(rows, seed, n):
 def test_the_windows_of_a_rolling_origin_follow_one_another(rows, seed, windows):
     every = rolling_origin(dataset(rows), seed, windows=windows, share=0.2 if windows < 4 else 0.1)
     assert len(every) == windows
-    for earlier, later in zip(every, every[1:], strict=False):
+    for earlier, later in itertools.pairwise(every):
         assert decoded(later.valid) == decoded(earlier.test), "what is judged in one window chooses in the next"
         known = {*decoded(earlier.train), *decoded(earlier.valid)}
         assert set(decoded(later.train)) == known
@@ -200,7 +201,8 @@ def test_ties_favour_no_item():
 
     def connect():
         connection = duckdb.connect()
-        columns = "CAST(r // 30 AS INT) AS user_code, CAST(r % 30 AS INT) AS item_code, 5.0 AS value, 0 AS timestamp, NULL::VARCHAR AS event, r AS place"
+        codes = "CAST(r // 30 AS INT) AS user_code, CAST(r % 30 AS INT) AS item_code"
+        columns = f"{codes}, 5.0 AS value, 0 AS timestamp, NULL::VARCHAR AS event, r AS place"
         connection.execute(f"CREATE TABLE coded_events AS SELECT {columns} FROM range(9000) AS t(r)")
         return connection
 

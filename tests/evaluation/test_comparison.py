@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 
+from workbench.data import detectable_difference
 from workbench.errors import RequestError
 from workbench.evaluation import compare, compare_groups, decide, evaluate, letters
-from workbench.evaluation.comparison import detectable_difference, holm, sign_flip_p_value
+from workbench.evaluation.comparison import holm, sign_flip_p_value
 from workbench.models import create
 from workbench.testing import latent_log
 
@@ -82,10 +83,15 @@ def test_groups_cover_together_and_empty_ones_are_left_out(base):
     assert both[0].detectable > alone.detectable
 
 
-def test_what_can_be_detected_follows_from_spread_and_number():
-    values = torch.from_numpy(np.random.default_rng(0).normal(0, 0.165, size=943))
-    assert detectable_difference(values) == pytest.approx((1.95996 + 0.84162) * values.std().item() / 943**0.5, rel=1e-4)
-    assert detectable_difference(torch.tensor([0.1])) == float("inf")
+def test_what_can_be_detected_follows_from_spread_and_number(base):
+    """(z(97.5 %) + z(80 %)) · sd / √n, and with that power: of 2,000 samples with that true difference about 80 % are significant."""
+    assert detectable_difference(943, 0.165) == pytest.approx((1.95996 + 0.84162) * 0.165 / 943**0.5, rel=1e-5)
+    assert detectable_difference(1) == float("inf")
+    rng = np.random.default_rng(0)
+    samples = rng.normal(detectable_difference(100, 0.165), 0.165, size=(2000, 100))
+    z = samples.mean(1) / (samples.std(1, ddof=1) / 10)
+    assert 0.76 < (np.abs(z) > 1.984).mean() < 0.84  # t(99 degrees of freedom) in place of z
+    assert compare(base, base, "ndcg@10").detectable == 0.0
 
 
 def test_letters_join_what_cannot_be_told_apart(base):

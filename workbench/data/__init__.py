@@ -1,7 +1,7 @@
 """Cards, snapshots, interactions, splits, the audit of leaks."""
 
 from workbench.data.add import add
-from workbench.data.audit import Finding, audit, audit_counts
+from workbench.data.audit import Finding, audit, audit_counts, audited
 from workbench.data.card import Card, list_cards, load_card
 from workbench.data.dataset import Dataset, load_dataset
 from workbench.data.difference import difference
@@ -26,6 +26,7 @@ __all__ = [
     "add",
     "audit",
     "audit_counts",
+    "audited",
     "detectable_difference",
     "difference",
     "list_cards",

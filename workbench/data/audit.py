@@ -11,6 +11,7 @@ from torch import Tensor
 from workbench.data.interactions import Interactions
 from workbench.data.rules import Promise
 from workbench.data.splits import CODES, Log, Split
+from workbench.errors import WorkError
 
 # `parts` holds every event of a split: place, part, user_code, item_code, timestamp.
 OF_PERSON = "SELECT user_code, min(timestamp) AS first FROM parts WHERE part = 2 GROUP BY user_code"
@@ -146,6 +147,14 @@ def audit(parts: Split, log: Log | None = None) -> list[Finding]:
         if log is not None:
             findings.append(_spellings(connection, log, len(parts.test)))
     return findings
+
+
+def audited(parts: Split) -> Split:
+    """The split itself. Raises WorkError when it does not keep a promise: whatever is measured on it would be worth nothing."""
+    for finding in audit(parts):
+        if not finding.ok:
+            raise WorkError(f"{parts.name} promised none, and {finding.amount} are {finding.what}; {finding.people:,} people are affected.")
+    return parts
 
 
 def audit_counts(counts: Tensor, parts: Split, what: str = "popularity") -> Finding:

@@ -23,7 +23,7 @@ class Check:
     column: str
     """As the file calls it."""
     condition: str
-    """SQL over a row that was read, true where the row fails."""
+    """SQL over a row's cells and what was parsed of them, true where the row fails."""
     value: str
     """SQL for the text to show."""
     reason: str
@@ -31,6 +31,11 @@ class Check:
     mend: str = MEND
     names_record: bool = False
     """{value} is the number of another record, to be shown as its row."""
+    seen: str | None = None
+    """SQL over the finished table alone, true wherever the check fails, at the least: cheaper to look through than the cells, which are
+    looked at only when there is something. None: only the cells tell."""
+    distinct: str | None = None
+    """The one column that `seen` is about, when its distinct values are few."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +43,11 @@ class Reading:
     """How a file becomes a table: what is kept of a row, under which names, and the checks it must pass."""
 
     cells: Mapping[str, str]
-    """SQL over the file's columns of text, by the name that `kept` and `checks` use."""
-    kept: Mapping[str, str]
-    """SQL over `cells`, by the name of the column in the table."""
+    """SQL over the file's columns of text, by the name that the others use."""
+    parsed: Mapping[str, str]
+    """SQL over `cells`, by the name of what comes out."""
+    kept: tuple[str, ...]
+    """What goes into the table, of `cells` and `parsed`."""
     checks: list[Check]
     unique: tuple[str, ...]
     """Columns of the table in which no two rows may be equal."""
@@ -52,24 +59,24 @@ def event_reading(card: Card, source: Source, tables: Mapping[str, Source]) -> R
     """tables: the sources of `users` and `items`, those there are."""
     columns = card.columns
     cells = {"user_id": source.text(columns.person), "item_id": source.text(columns.item_id)}
-    kept = {"user_id": "user_id", "item_id": "item_id"}
+    parsed: dict[str, str] = {}
     checks = [_id_check(source, "user_id", columns.person), _id_check(source, "item_id", columns.item_id)]
     for table, key, ref in (("users", "user_id", columns.person), ("items", "item_id", columns.item_id)):
         if table in tables:
             absent = f"NOT EXISTS (SELECT 1 FROM {table}_file AS t WHERE t.{key} = cells.{key})"
             reason = f'"{{value}}" is not in {tables[table].name}'
-            checks.append(Check("missing from table", source.label(ref), absent, key, reason))
+            checks.append(Check("missing from table", source.label(ref), absent, key, reason, seen=absent, distinct=key))
     if columns.timestamp:
-        cells["::time"], kept["timestamp"] = source.text(columns.timestamp.column), times.parsed(columns.timestamp, TIME)
+        cells["::time"], parsed["timestamp"] = source.text(columns.timestamp.column), times.parsed(columns.timestamp, TIME)
         checks += _time_checks(card, source)
-    for name, condition, reason, sql in _number_columns(optional=columns.event is not None):
+    for name, condition, reason, sql, seen in _number_columns(optional=columns.event is not None):
         if (ref := getattr(columns, name)) is not None:
-            cells[f"::{name}"], kept[name] = source.text(ref), sql
-            checks += [Check(f"bad {name}", source.label(ref), condition, quoted(f"::{name}"), reason)]
+            cells[f"::{name}"], parsed[name] = source.text(ref), sql
+            checks += [Check(f"bad {name}", source.label(ref), condition, quoted(f"::{name}"), reason, seen=seen)]
     texts: dict[str, Key | None] = {"event": columns.event, "request_id": columns.request_id, "session_id": columns.session_id}
     for name, text in {**texts, **columns.context}.items():
         if text is not None:
-            cells[name], kept[name] = source.text(text), quoted(name)
+            cells[name] = source.text(text)
     if columns.event is not None:
         empty = "event IS NULL OR trim(event) = ''"
         checks.append(Check("empty", source.label(columns.event), empty, "event", "an empty cell is no event type"))
@@ -83,7 +90,8 @@ def event_reading(card: Card, source: Source, tables: Mapping[str, Source]) -> R
         DUPLICATE_MEND,
         True,
     )
-    return Reading(cells, kept, checks, tuple(kept), twice)
+    kept = ("user_id", "item_id", *parsed, *(name for name in cells if not name.startswith(("::", "user_id", "item_id"))))
+    return Reading(cells, parsed, kept, checks, kept, twice)
 
 
 DUPLICATE_MEND = "Mend the row, pass --quarantine to set such rows apart, or --allow duplicate where they are meant."
@@ -98,36 +106,41 @@ def table_reading(source: Source, key: str, ref: Key) -> Reading:
         raise RequestError(f'{source.name}: the column "{taken[0]}" has a name that is taken. Give it another.')
     cells = {key: source.text(ref), **{name: source.text(name) for name in names}}
     twice = Check("duplicate", source.label(ref), "FALSE", key, '"{value}" stands there a second time')
-    return Reading(cells, {name: quoted(name) for name in cells}, [_id_check(source, key, ref)], (key,), twice)
+    return Reading(cells, {}, tuple(cells), [_id_check(source, key, ref)], (key,), twice)
 
 
 def _id_check(source: Source, name: str, ref: Key) -> Check:
     names = ", ".join(literal(each) for each in NO_ID)
-    return Check("no id", source.label(ref), f"{name} IS NULL OR trim({name}) IN ({names})", name, '"{value}" is no id')
+    absent = f"{name} IS NULL OR trim({name}) IN ({names})"
+    return Check("no id", source.label(ref), absent, name, '"{value}" is no id', seen=absent, distinct=name)
 
 
 def _time_checks(card: Card, source: Source) -> Iterator[Check]:
     assert card.columns.timestamp is not None
-    for fault in times.faults(card.columns.timestamp, TIME, times.parsed(card.columns.timestamp, TIME)):
-        yield Check(fault.name, source.label(card.columns.timestamp.column), fault.condition, TIME, fault.reason, fault.mend)
+    for fault in times.faults(card.columns.timestamp, TIME, "timestamp"):
+        label = source.label(card.columns.timestamp.column)
+        seen = fault.seen if card.columns.timestamp.unit != "text" else None
+        yield Check(fault.name, label, fault.condition, TIME, fault.reason, fault.mend, seen=seen)
 
 
-def _number_columns(optional: bool) -> Iterator[tuple[str, str, str, str]]:
-    """(column, what is wrong with a cell, what to say, what is kept). A value may be empty where events have types: not all types have
-    one."""
-    cell = quoted("::value")
-    number = f"TRY_CAST({cell} AS DOUBLE)"
-    absent = "FALSE" if optional else f"{cell} IS NULL"
-    wrong = f"({absent}) OR ({cell} IS NOT NULL AND ({number} IS NULL OR NOT isfinite({number})))"
-    yield "value", wrong, '"{value}" is not a finite number' + ("" if optional else "; an empty cell is not a zero"), f"{number} + 0.0"
-    cell = quoted("::position")
-    number = f"TRY_CAST({cell} AS DOUBLE)"
+def _number_columns(optional: bool) -> Iterator[tuple[str, str, str, str, str | None]]:
+    """(column, what is wrong with a cell, what to say, what is kept, how that shows in the table).
+
+    A value may be empty where events have types: not all types have one.
+    """
+    cell, number = quoted("::value"), 'TRY_CAST("::value" AS DOUBLE) + 0.0'  # -0.0 becomes 0.0
+    wrong = "value IS NULL OR NOT isfinite(value)"
+    if optional:
+        yield "value", f"{cell} IS NOT NULL AND ({wrong})", '"{value}" is not a finite number', number, None
+    else:
+        yield "value", wrong, '"{value}" is not a finite number; an empty cell is not a zero', number, wrong
+    cell, number = quoted("::position"), 'TRY_CAST("::position" AS DOUBLE)'
     wrong = f"{cell} IS NOT NULL AND ({number} IS NULL OR NOT ({number} BETWEEN 0 AND 1e9 AND {number} = floor({number})))"
-    yield "position", wrong, '"{value}" is not a place in a list: a whole number from 0 on', f"CAST({number} AS INTEGER)"
-    cell = quoted("::propensity")
-    number = f"TRY_CAST({cell} AS DOUBLE)"
-    wrong = f"{cell} IS NOT NULL AND ({number} IS NULL OR NOT ({number} > 0 AND {number} <= 1))"
-    yield "propensity", wrong, '"{value}" is not a probability above 0 and at most 1', number
+    whole = f"CASE WHEN {number} BETWEEN 0 AND 1e9 THEN CAST({number} AS INTEGER) END"
+    yield "position", wrong, '"{value}" is not a place in a list: a whole number from 0 on', whole, None
+    cell, number = quoted("::propensity"), 'TRY_CAST("::propensity" AS DOUBLE)'
+    wrong = f"{cell} IS NOT NULL AND (propensity IS NULL OR NOT (propensity > 0 AND propensity <= 1))"
+    yield "propensity", wrong, '"{value}" is not a probability above 0 and at most 1', number, None
 
 
 def against_previous(contract: Contract, tables: Mapping[str, Any], previous: Mapping[str, Any], name: str) -> list[str]:

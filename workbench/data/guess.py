@@ -147,19 +147,23 @@ def _rating_bounds(tables: Tables) -> tuple[float, float] | None:
 
 
 def guess_split(tables: Tables, has_times: bool) -> tuple[str, str]:
-    """(rule, because): one moment for everyone where that leaves enough people on both sides of it."""
+    """(rule, because): one moment for everyone where that leaves enough people on both sides; else by person, where people have enough."""
+    many, some = (tables.count(f"(SELECT user_code FROM events GROUP BY user_code HAVING count(*) >= {n})") for n in (10, 3))
+    shares, few = many > 0 and 2 * many >= some, f"{many:,} people have the ten events of which a tenth can be judged"
     if not has_times:
-        return "user_random", "the log has no times"
+        return ("user_random" if shares else "random"), f"the log has no times, and {few if shares else f'only {few}'}"
     n = tables.count("events")
     both = tables.count(
         f"""
-        (SELECT user_code FROM events,
-             (SELECT timestamp AS cut FROM events ORDER BY timestamp LIMIT 1 OFFSET {n - n // 10 - (n // 10 == 0)})
+        (SELECT user_code FROM events, (SELECT timestamp AS cut FROM events ORDER BY timestamp LIMIT 1 OFFSET {n - max(1, n // 10)})
          GROUP BY user_code HAVING min(timestamp) < min(cut) AND max(timestamp) >= min(cut))"""
     )
-    people = tables.count("users")
-    told = f"{both:,} of {people:,} people have events on both sides of the moment that leaves a tenth of the events for test"
-    return ("global_time", told) if both >= ENOUGH else ("user_time", f"only {told}")
+    told = (
+        f"{both:,} of {tables.count('users'):,} people have events on both sides of the moment that leaves a tenth of the events for test"
+    )
+    if both >= ENOUGH:
+        return "global_time", told
+    return ("user_time", f"only {told}") if shares else ("leave_last_n", f"only {told}, and only {few}")
 
 
 ENOUGH = 200

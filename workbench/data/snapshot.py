@@ -302,7 +302,7 @@ def _described(tables: Tables, name: str, card: Card, folder: Path) -> dict[str,
     described = {table: _write_table(tables, table, folder) for table in TABLES}
     earlier = versions(name)
     notes = against_previous(card.contract, described, earlier[-1].manifest["tables"], name) if earlier else []
-    apart = tables.connection.execute('SELECT file, "check", count(*) FROM quarantine GROUP BY ALL ORDER BY ALL').fetchall()
+    apart = tables.connection.execute('SELECT file, "check", "column", count(*) FROM quarantine GROUP BY ALL ORDER BY ALL').fetchall()
     if apart:
         _copy(tables, "SELECT * FROM quarantine ORDER BY ALL", folder / "quarantine.parquet")
     manifest = {
@@ -317,7 +317,7 @@ def _described(tables: Tables, name: str, card: Card, folder: Path) -> dict[str,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds"),
         "tables": described,
         "files": {path.name: sha256_of(path) for path in sorted(folder.glob("*.parquet"))},
-        "quarantined": [{"file": file, "check": check, "rows": rows} for file, check, rows in apart],
+        "quarantined": [{"file": file, "check": check, "column": column, "rows": rows} for file, check, column, rows in apart],
         "checks": [list(check) for check in tables.checks],
         "notes": [*tables.notes, *notes],
     }

@@ -5,7 +5,7 @@
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,30 +73,51 @@ def read_tables(card: Card, files: Mapping[str, Path], *, quarantine: bool = Fal
 def _read(tables: Tables, source: Source, table: str, reading: Reading, card: Card, quarantine: bool) -> None:
     """Create `table` from a file in one pass; only when something is wrong, go back for the rows."""
     allowed = [check for check in reading.checks if check.name in card.contract.allow]
+    in_cells = [check for check in _strict(reading, card) if check.seen is None]
     tables.checks.extend((source.name, check.name, check.column) for check in [*reading.checks, reading.twice])
+    marks = {FAULT: in_cells, ALLOWED: allowed}
+    marked = "".join(f", {_case(checks)} AS {mark}" for mark, checks in marks.items() if checks)
     try:
         tables.connection.execute(
-            f"CREATE OR REPLACE TABLE {table} AS SELECT {_kept(reading)}, {_case(_strict(reading, card))} AS {FAULT}, "
-            f"{_case(allowed)} AS {ALLOWED} FROM {_cells(source, reading)} AS cells"
+            f"CREATE OR REPLACE TABLE {table} AS SELECT {_names(reading.kept)}{marked} FROM {_cells(source, reading)} AS cells"
         )
-        wrong = tables.count(f"{table} WHERE {FAULT} IS NOT NULL") > 0
+        wrong = _wrong(tables, table, reading, card, bool(in_cells))
     except duckdb.ConversionException as error:
         raise RequestError(f"{source.name}: {str(error).splitlines()[0]}") from None
     except (duckdb.InvalidInputException, duckdb.IOException) as error:
         if not quarantine or source.file.format == "parquet":
             raise source.explain(error) from None
         wrong = True
-    if not wrong and table != "log":  # the log is looked through for duplicates once it is coded, which is cheaper
-        unique = ", ".join(quoted(name) for name in reading.unique)
-        wrong = tables.count(f"{table}") > tables.count(f"(SELECT DISTINCT {unique} FROM {table})")
     if wrong:
         _judge(tables, source, table, reading, card, quarantine)
         return
     for number, check in enumerate(allowed):
         if rows := tables.count(f"{table} WHERE {ALLOWED} = {number}"):
             tables.notes.append(f'{rows:,} rows of {source.name} fail the check "{check.name}" ({check.column}), which the card allows')
-    tables.connection.execute(f"ALTER TABLE {table} DROP COLUMN {FAULT}")
-    tables.connection.execute(f"ALTER TABLE {table} DROP COLUMN {ALLOWED}")
+    for mark in (mark for mark, checks in marks.items() if checks):
+        tables.connection.execute(f"ALTER TABLE {table} DROP COLUMN {mark}")
+
+
+def _wrong(tables: Tables, table: str, reading: Reading, card: Card, marked: bool) -> bool:
+    """Whether any row of a table that was read fails a check. The log's duplicates are looked for once it is coded, which is cheaper."""
+    seen: dict[str | None, list[str]] = {}
+    for check in _strict(reading, card):
+        if check.seen is not None:
+            seen.setdefault(check.distinct, []).append(check.seen)
+    if marked and tables.count(f"{table} WHERE {FAULT} IS NOT NULL"):
+        return True
+    for column, conditions in seen.items():
+        looked_through = table if column is None else _distinct(tables, table, column)
+        if tables.count(f"{looked_through} AS cells WHERE {' OR '.join(f'({condition})' for condition in conditions)}"):
+            return True
+    return table != "log" and tables.count(table) > tables.count(f"(SELECT DISTINCT {_names(reading.unique)} FROM {table})")
+
+
+def _distinct(tables: Tables, table: str, column: str) -> str:
+    """The name of a table of the distinct values of a column; made once."""
+    name = quoted(f"{table} by {column}")
+    tables.connection.execute(f"CREATE TABLE IF NOT EXISTS {name} AS SELECT DISTINCT {quoted(column)} FROM {table}")
+    return name
 
 
 def _nothing_left(tables: Tables) -> RequestError:
@@ -114,14 +135,16 @@ def _strict(reading: Reading, card: Card) -> list[Check]:
     return [check for check in reading.checks if check.name not in card.contract.allow]
 
 
-def _kept(reading: Reading) -> str:
-    return ", ".join(f"{sql} AS {quoted(name)}" for name, sql in reading.kept.items())
+def _names(columns: Iterable[str]) -> str:
+    return ", ".join(quoted(name) for name in columns)
 
 
 def _cells(source: Source, reading: Reading, tolerant: bool = False, ordinals: bool = False) -> str:
+    """SQL for a file's cells and what was parsed of them, in two steps, so that nothing is parsed twice."""
     more = f", row_number() OVER () AS {ORDINAL}, to_json({RAW})::VARCHAR AS {RECORD}" if ordinals else ""
-    cells = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in reading.cells.items())
-    return f"(SELECT {cells}{more} FROM {source.relation(tolerant)} AS {RAW})"
+    cells, parsed = (", ".join(f"{sql} AS {quoted(name)}" for name, sql in step.items()) for step in (reading.cells, reading.parsed))
+    texts = f"(SELECT {cells}{more} FROM {source.relation(tolerant)} AS {RAW})"
+    return f"(SELECT *{', ' if parsed else ''}{parsed} FROM {texts} AS texts)"
 
 
 def _case(checks: list[Check], then: str | None = None) -> str:
@@ -137,11 +160,11 @@ def _judge(tables: Tables, source: Source, table: str, reading: Reading, card: C
     connection = tables.connection
     checks = _strict(reading, card)
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE judged AS SELECT {ORDINAL}, {RECORD}, {_kept(reading)}, {_case(checks)} AS {FAULT}, "
+        f"CREATE OR REPLACE TEMP TABLE judged AS SELECT {ORDINAL}, {RECORD}, {_names(reading.kept)}, {_case(checks)} AS {FAULT}, "
         f"{_case(checks, 'value')} AS {SHOWN} FROM {_cells(source, reading, tolerant=quarantine, ordinals=True)} AS cells"
     )
     if table != "log" or "duplicate" not in card.contract.allow:
-        unique = ", ".join(quoted(name) for name in reading.unique)
+        unique = _names(reading.unique)
         connection.execute(
             f"""
             UPDATE judged SET {FAULT} = {len(checks)}, {SHOWN} = again.told
@@ -153,10 +176,10 @@ def _judge(tables: Tables, source: Source, table: str, reading: Reading, card: C
     if not quarantine:
         raise _first_failure(connection, source, checks)
     _set_apart(connection, source, checks)
-    connection.execute(
-        f"CREATE OR REPLACE TABLE {table} AS SELECT {', '.join(quoted(name) for name in reading.kept)} FROM judged WHERE {FAULT} IS NULL"
-    )
+    connection.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT {_names(reading.kept)} FROM judged WHERE {FAULT} IS NULL")
     connection.execute("DROP TABLE judged")
+    for column in KEYS.values():
+        connection.execute(f"DROP TABLE IF EXISTS {quoted(f'{table} by {column}')}")
 
 
 def _first_failure(connection: duckdb.DuckDBPyConnection, source: Source, checks: list[Check]) -> RequestError:
@@ -208,13 +231,13 @@ def _code(tables: Tables) -> None:
     connection = tables.connection
     for table, key in KEYS.items():
         code, known = f"{table[:-1]}_code", table in tables.sources
-        ids = f"SELECT {key} FROM log" + (f" UNION SELECT {key} FROM {table}_file" if known else "")
+        ids = f"SELECT {key} FROM {_distinct(tables, 'log', key)}" + (f" UNION SELECT {key} FROM {table}_file" if known else "")
         joined = f"LEFT JOIN {table}_file USING ({key})" if known else ""
         connection.execute(
             f"""
             CREATE OR REPLACE TABLE {table} AS
             SELECT CAST(row_number() OVER (ORDER BY {key}) - 1 AS INTEGER) AS {code}, *
-            FROM (SELECT DISTINCT {key} FROM ({ids})) {joined}"""
+            FROM ({ids}) {joined}"""
         )
     connection.execute(
         "CREATE OR REPLACE TABLE events AS SELECT user_code, item_code, log.* EXCLUDE (user_id, item_id) "
@@ -225,7 +248,7 @@ def _code(tables: Tables) -> None:
 
 def _check_duplicates(tables: Tables, source: Source, reading: Reading, card: Card, quarantine: bool) -> None:
     """Equal rows have equal hashes, so as many hashes as rows mean no duplicates; only else rows are compared."""
-    columns = ", ".join(quoted(name) for name in tables.columns("events"))
+    columns = _names(tables.columns("events"))
     if tables.count("events") == tables.count(f"(SELECT DISTINCT hash({columns}) FROM events)"):
         return
     again = tables.count("events") - tables.count(f"(SELECT DISTINCT {columns} FROM events)")

@@ -7,8 +7,8 @@ from workbench.data.card import TimeColumn, Unit
 from workbench.data.engine import literal
 from workbench.data.reading import MEND
 
-FACTOR = {"s": 1_000_000, "ms": 1_000, "us": 1}
-"""Microseconds in a unit; a nanosecond is less than one."""
+FACTOR: dict[Unit, float] = {"s": 1_000_000, "ms": 1_000, "us": 1, "ns": 0.001}
+"""Microseconds in a unit."""
 NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 MAGNITUDES: dict[Unit, tuple[float, float]] = {"s": (1e8, 1e11), "ms": (1e11, 1e14), "us": (1e14, 1e17), "ns": (1e17, 1e20)}
 """What a moment between 1973 and 5138 looks like in each unit. Below 1e8 nothing can be told: counters start at 0."""
@@ -23,6 +23,11 @@ class Fault(NamedTuple):
     reason: str
     mend: str = MEND
 
+    @property
+    def seen(self) -> str:
+        """SQL over the moment alone that is true wherever this fault is, of a cell that counts time in units."""
+        return "timestamp IS NULL" if self.name == "empty" else self.condition
+
 
 def parsed(time: TimeColumn, cell: str) -> str:
     """SQL for the moment in `cell` (SQL for a text), BIGINT; NULL where it cannot be read."""
@@ -33,7 +38,7 @@ def parsed(time: TimeColumn, cell: str) -> str:
         return f"CASE WHEN {_has_zone(cell)} THEN {zoned} WHEN isfinite({local}) THEN {placed} END"
     if time.unit == "ns":
         return f"TRY_CAST({cell} AS BIGINT) // 1000"
-    factor = FACTOR[time.unit]
+    factor = int(FACTOR[time.unit])
     most = 9_000_000_000_000_000_000 // factor
     whole = f"CASE WHEN TRY_CAST({cell} AS BIGINT) BETWEEN {-most} AND {most} THEN TRY_CAST({cell} AS BIGINT) * {factor} END"
     return f"CASE WHEN contains({cell}, '.') THEN TRY_CAST(TRY_CAST({cell} AS DECIMAL(24, 6)) * {factor} AS BIGINT) ELSE {whole} END"
@@ -49,10 +54,9 @@ def faults(time: TimeColumn, cell: str, moment: str) -> list[Fault]:
         Fault("before 1970", f"{moment} < 0", '"{value}" is before 1970'),
     ]
     if time.unit != "text":
-        low, high = MAGNITUDES[time.unit]
-        number = f"TRY_CAST({cell} AS DOUBLE)"
+        told, low, high = (int(bound * FACTOR[time.unit]) for bound in (1e8, *MAGNITUDES[time.unit]))
         reason = f'"{{value}}" does not look like {NAMES[time.unit]}, which the column is in; one unit goes for all rows'
-        found.append(Fault("unit", f"{number} >= 1e8 AND ({number} < {low} OR {number} >= {high})", reason))
+        found.append(Fault("unit", f"{moment} >= {told} AND ({moment} < {low} OR {moment} >= {high})", reason))
     return [*found, Fault("future", f"{moment} > {tomorrow}", f'"{{value}}" is in the future{_as_read(time)}')]
 
 

@@ -91,7 +91,7 @@ def evaluate(
     for k in ks:
         check_cutoff(k, holdout.n_items)
     if not len(holdout.users):
-        raise NotApplicable(f"{holdout.label}: nobody is left to judge; choose another split.")
+        raise NotApplicable(f"nobody is left to judge on the {holdout.label.rsplit('/', 1)[-1]} part; choose another split.")
     left_out = ~servable(model, holdout)
     if left_out.any() and fallback is None:
         raise RequestError(

@@ -26,11 +26,11 @@ def contents_table(data: Dataset) -> Table:
 def contract_table(data: Dataset) -> Table:
     """Every check that was made of the files, with the rows that failed it."""
     manifest = data.snapshot.manifest
-    apart = {(each["file"], each["check"]): each["rows"] for each in manifest["quarantined"]}
-    known = {(file, check) for file, check, _ in manifest["checks"]}
+    apart = {(each["file"], each["check"], each["column"]): each["rows"] for each in manifest["quarantined"]}
+    made = list(dict.fromkeys([*map(tuple, manifest["checks"]), *apart]))
     rows = [
-        {"file": file, "check": check, "column": column, "rows set apart": apart.get((file, check), 0)}
-        for file, check, column in [*manifest["checks"], *((file, check, "") for file, check in apart if (file, check) not in known)]
+        {"file": file, "check": check, "column": column, "rows set apart": apart.get((file, check, column), 0)}
+        for file, check, column in made
     ]
     total = sum(apart.values())
     told = f"{total:,} rows were set apart, with the reason, in quarantine.parquet of the snapshot." if total else "No row was set apart."
