@@ -26,6 +26,7 @@ import pandas as pd
 
 from benchmarks.report import Row, write
 from workbench.data import detectable_difference, load_card, load_dataset, prepare
+from workbench.data.power import PLANNING_SD
 from workbench.data.source import source_files
 from workbench.evaluation import compare, evaluate
 from workbench.models import create
@@ -199,7 +200,7 @@ def planning_sd() -> Row:
         size=f"ml-100k by user_time, {len(judged.users)} people",
         ours=sd,
         peer="the planning value",
-        peer_value=0.165,
+        peer_value=PLANNING_SD,
         goal=f"shown; it detects {detectable_difference(len(judged.users), sd):.4f}, and {seen.difference.value:.4f} was seen",
         met=None,
     )

@@ -117,12 +117,12 @@ def test_when_a_notebook_fails_those_that_need_it_are_left_out(project, capsys):
     [
         (
             ["a,x", "b,x"],
-            "No split can judge a model on own: none leaves somebody with a history to judge and somebody to choose on.",
+            "No split can judge a model on own: none leaves people with a history to judge and somebody to choose on.",
             "Not applicable, because k = 10 should be between 1 and 1, the size of the catalogue.",
         ),
         (
             [f"u{n % 12},i{n % 47},{n % 3}" for n in range(400)],
-            "No split can judge a model on own: none leaves somebody with a history to judge and somebody to choose on.",
+            "No split can judge a model on own: none leaves people with a history to judge and somebody to choose on.",
             "Not applicable, because nobody is left to judge on the valid part; choose another split.",
         ),
         (

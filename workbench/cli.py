@@ -21,6 +21,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (RequestError, WorkError) as error:
         print(f"workbench: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return error.exit_code
+    except Exception as error:
+        if type(error).__module__ not in ("duckdb", "_duckdb") and not isinstance(error, OSError):
+            raise
+        print(f"workbench: the work failed: {' '.join(str(error).splitlines()[:1])}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("workbench: interrupted", file=sys.stderr)
         return 130

@@ -7,6 +7,7 @@ from typing import Any
 
 from workbench.errors import RequestError
 
+ALLOWED = ("duplicate", "missing from table", "future", "unit", "retyped", "removed", "volume", "null share")
 COLUMNS = {
     "user": "user_id",
     "item": "item_id",
@@ -31,9 +32,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--user-table", type=Path, metavar="FILE", help="attributes of people")
     for option, column in COLUMNS.items():
         of = f"the {option.split('-')[0]} table's key" if option.endswith("key") else f"the column with {column}"
-        parser.add_argument(f"--{option}", metavar="COLUMN", help=f"{of}: a name, or a place from 0")
+        more = "; several, separated by commas, make one id" if option in ("user", "item", "session", "user-key", "item-key") else ""
+        parser.add_argument(f"--{option}", metavar="COLUMN", help=f"{of}: a name, or a place from 0{more}")
     parser.add_argument("--context", metavar="COLUMNS", help="further columns to keep, separated by commas")
-    parser.add_argument("--delimiter", metavar="D", help="what stands between columns; \\\\t is a tab")
+    parser.add_argument("--delimiter", metavar="D", help="what stands between columns; \\t is a tab")
     parser.add_argument("--quote", metavar="Q", help="the quote character, or none")
     parser.add_argument("--encoding", choices=("utf-8", "latin-1", "utf-16"))
     parser.add_argument("--header", choices=("yes", "no"), help="default: yes, unless columns are named by place")
@@ -50,8 +52,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{kind}-events", metavar="TYPES", default="", help=f"event types that {meaning}, separated by commas")
     parser.add_argument("--repeats", choices=("yes", "no"), help="whether taking the same item again is normal")
     parser.add_argument("--title")
-    parser.add_argument("--licence", default="not stated")
-    parser.add_argument("--allow", action="append", default=[], metavar="CHECK", help="a check to note instead of failing; repeatable")
+    parser.add_argument("--licence")
+    parser.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="CHECK",
+        help=f"a check to note instead of failing; repeatable: {', '.join(ALLOWED)}",
+    )
     parser.add_argument("--update", action="store_true", help="the next version of a data set that was added before")
     add_building(parser)
     parser.set_defaults(command=add_one)
@@ -73,6 +81,9 @@ def add_one(options: argparse.Namespace) -> int:
         reading["quote"] = "" if options.quote == "none" else options.quote
     if options.header is not None:
         reading["header"] = options.header == "yes"
+    for text in (options.title, options.licence):
+        if text is not None and not text.isprintable():
+            raise RequestError(f"{text!r} should be text that can be printed.")
     card, snapshot, understood = add(
         Request(
             file=options.file,

@@ -9,7 +9,7 @@ from tests.data.test_reading import COLUMNS, GOOD, text
 from workbench.cli import main
 from workbench.data import load_card, load_dataset, prepare, versions
 from workbench.data.add import Request, add
-from workbench.data.guess import guess_unit
+from workbench.data.guess import guess_time
 from workbench.errors import RequestError, WorkError
 
 
@@ -40,8 +40,8 @@ def test_what_is_not_said_is_guessed_told_and_written(home, tmp_path, capsys):
         "context: device",
         "event types                                          impression 2, click 1, hide 1",
         "only shown                                           2 events (event impression)",
-        "liked                                                25% of events (event click)",
-        "disliked                                             25% of events (event hide)",
+        "liked                                                50% of events (event click)",
+        "disliked                                             50% of events (event hide)",
         "time span                                            14 Nov 2023 to 14 Nov 2023",
         "workbench report --dataset shop",
     ):
@@ -95,11 +95,12 @@ def test_what_is_said_overrules_the_guess(home, tmp_path):
         (["1700000000000000000"], "ns"),
         (["1", "2"], "s"),
         (["2024-01-01"], "text"),
+        (["20240101", "20231231"], "text"),
         ([], "s"),
     ],
 )
 def test_the_unit_of_time_is_told_by_its_size(cells, unit):
-    assert guess_unit(cells) == unit
+    assert guess_time(cells) == (unit, "%Y%m%d" if cells[:1] == ["20240101"] else None)
 
 
 def test_a_header_over_numbers_is_seen_although_columns_go_by_place(home, tmp_path):
@@ -232,9 +233,8 @@ def test_killed_before_the_card_is_written_nothing_is_listed_and_the_next_call_s
     path = log(tmp_path)
     arguments = ["data", "add", str(path), "--name", "own"]
     code = (
-        "import os, signal, sys; from workbench.data import add as module\n"
-        "import importlib; module = importlib.import_module('workbench.data.add')\n"
-        "module._text = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "import importlib, os, signal; module = importlib.import_module('workbench.data.add')\n"
+        "module.card_text = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         f"from workbench.cli import main; main({arguments!r})"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == -9
@@ -251,3 +251,46 @@ def test_a_memory_limit_is_a_size(home, tmp_path, capsys):
     assert main([*arguments, "--memory-limit", "plenty"]) == 2
     assert 'memory limit "plenty" should be a size like 500MB or 2GB.' in capsys.readouterr().err
     assert main([*arguments, "--memory-limit", "100MB"]) == 0
+
+
+def test_what_an_update_says_is_done_and_the_rest_stays(home, tmp_path):
+    add(Request(file=log(tmp_path), name="own", columns=COLUMNS))
+    path = home / "datasets" / "own.toml"
+    path.write_text(path.read_text().replace('licence = "not stated"', 'licence = "ours"  # ask before use'))
+    said = {"positive_min": 2.0, "negative_max": 1.0, "repeats": True, "title": "New", "zone": "Europe/Berlin"}
+    add(Request(file=log(tmp_path, [*GOOD, ("u9", "i1", "1600000009", "5")], "more.csv"), name="own", update=True, **said))
+    card = load_card("own")
+    assert [rule.text for rule in (*card.meaning.positive, *card.meaning.negative)] == ["value ≥ 2", "value ≤ 1"]
+    assert (card.meaning.repeats, card.title, card.licence, card.columns.timestamp.zone) == (True, "New", "ours", "Europe/Berlin")
+    assert "# ask before use" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("each", "times", "split"),
+    [(12, True, "user_time"), (12, False, "user_random"), (6, True, "leave_last_n"), (6, False, "random")],
+)
+def test_the_split_that_is_recommended_leaves_somebody_to_judge(home, tmp_path, each, times, split):
+    rows = [(f"u{u}", f"i{(u * 7 + n) % 60}", str(1600000000 + u * 100 + n), "5") for u in range(40) for n in range(each)]
+    columns = COLUMNS if times else {key: value for key, value in COLUMNS.items() if key != "timestamp"}
+    path = (
+        log(tmp_path, rows)
+        if times
+        else write(tmp_path / "own.csv", text([(u, i, "5") for u, i, _, _ in rows], ",", ("user", "item", "stars")))
+    )
+    card = add(Request(file=path, name="own", columns=columns))[0]
+    assert card.split.default == split
+    parts = load_dataset("own").split()
+    assert len(parts.holdout("valid").users)
+    assert len(parts.holdout("test").users)
+
+
+def test_exposures_are_no_repeats_no_ties_and_no_part_of_the_choice_of_a_split(home, tmp_path):
+    shown = [("u1", f"i{n % 3}", str(1600000000), "impression") for n in range(3)] + [
+        ("u1", "i0", str(1600000001 + n), "impression") for n in range(9)
+    ]
+    clicks = [("u1", f"i{n}", str(1600000100 + n), "click") for n in range(4)]
+    add(Request(file=write(tmp_path / "own.csv", text(shown + clicks, ",", ("user", "item", "time", "event"))), name="own"))
+    facts = dict(load_dataset("own").describe().itertuples(index=False, name=None))
+    assert facts["events that share person and moment with another"] == "0%"
+    assert facts["repeats of a person and item"].startswith("0,")
+    assert facts["liked"] == "100% of events (event click)"

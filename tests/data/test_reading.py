@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import subprocess
+import sys
 
 import duckdb
 import pandas as pd
@@ -233,3 +235,148 @@ def test_a_local_time_that_is_no_one_moment_is_refused(home, tmp_path, when, mes
     with pytest.raises(RequestError, match=r"log\.csv, row 3") as caught:
         bring(path, {}, zone="Europe/Berlin")
     assert message in str(caught.value)
+
+
+def people(home, path, columns=None, **more):
+    add(Request(file=path, name="own", columns=columns or {}, **more))
+    return load_dataset("own").user_ids
+
+
+def test_a_file_name_is_no_pattern(home, tmp_path):
+    (tmp_path / "p[ab]*.csv").write_text("user,item\nright,i\nright,j\n")
+    (tmp_path / "pa.csv").write_text("user,item\nwrong,i\n")
+    (tmp_path / "p[ab]x.csv").write_text("user,item\nwrong,i\n")
+    assert people(home, tmp_path / "p[ab]*.csv") == ["right"]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["2024-01-01 10:00:00 EST", "2024-05-03 10:00:00 PM", "2024-01-01 10:00 America/New_York", "2024-01-01 10:00:00 garbage", "2024-13-01"],
+)
+def test_words_behind_a_time_are_not_passed_over(home, tmp_path, cell):
+    (tmp_path / "log.csv").write_text(f"user,item,time\nu,i,2024-01-01 10:00:00\nu,j,{cell}\n")
+    with pytest.raises(RequestError, match=r'log\.csv, row 3, column "time": ".*" is not a time by ISO 8601\. .*--time-format'):
+        people(home, tmp_path / "log.csv", zone="UTC")
+
+
+@pytest.mark.parametrize(
+    ("cell", "format_", "zone"),
+    [
+        ("2024-05-03 10:00:00+0000", "%Y-%d-%m %H:%M:%S%z", None),
+        ("05/03/2024 11:00 +0100", "%m/%d/%Y %H:%M %z", None),
+        ("10:00 05-03-2024", "%H:%M %d-%m-%Y", "UTC"),
+        ("20240305", None, "UTC"),
+    ],
+)
+def test_a_format_is_what_decides(home, tmp_path, cell, format_, zone):
+    (tmp_path / "log.csv").write_text(f"user,item,time\nu,i,{cell}\n")
+    people(home, tmp_path / "log.csv", zone=zone, time_format=format_)
+    expected = {"05/03/2024 11:00 +0100": "2024-05-03 10:00", "20240305": "2024-03-05"}.get(cell, "2024-03-05 10:00")
+    assert load_dataset("own").sql("SELECT timestamp FROM events")["timestamp"][0] == pd.Timestamp(expected).value // 1000
+
+
+def test_rows_behind_quoted_line_ends_and_broken_rows_keep_their_numbers(home, tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text('user,item,stars\n"a\nb",i,5\nx,y\nu,i,6\nz,z,bad\n')
+    with pytest.raises(RequestError, match=r"log\.csv, row 4: it has 2 columns"):
+        people(home, path)
+    snapshot = bring(path, {"user_id": "user", "item_id": "item", "value": "stars"}, quarantine=True)
+    apart = duckdb.execute("SELECT row FROM read_parquet(?) ORDER BY row", [str(snapshot.folder / "quarantine.parquet")]).fetchall()
+    assert apart == [(4,), (6,)]
+
+
+def test_empty_lines_before_the_header_are_none_of_the_data(home, tmp_path):
+    (tmp_path / "log.csv").write_text("\n\nuser,item\n1,2\n,4\n")
+    with pytest.raises(RequestError, match=r'log\.csv, row 5, column "user"'):
+        people(home, tmp_path / "log.csv")
+    (tmp_path / "log.csv").write_text("\n1,2\n3,4\n")
+    assert people(home, tmp_path / "log.csv", {"user_id": "0", "item_id": "1"}) == ["1", "3"]
+
+
+def test_a_header_of_known_names_is_seen_over_texts(home, tmp_path):
+    (tmp_path / "log.csv").write_text("user,item\nalice,book\nbob,pen\n")
+    assert people(home, tmp_path / "log.csv", {"user_id": "0", "item_id": "1"}) == ["alice", "bob"]
+
+
+def test_ids_of_parquet_files_are_what_a_person_would_read(home, tmp_path):
+    frame = pd.DataFrame({"user": [7.0, 12.0], "item": ["Zoë".encode(), b"a\\b"], "value": [0.5, 1.0]})
+    frame.to_parquet(tmp_path / "log.parquet")
+    assert people(home, tmp_path / "log.parquet") == ["12", "7"]
+    assert load_dataset("own").item_ids == ["Zoë", "a\\b"]
+    assert load_dataset("own").sql("SELECT value FROM events ORDER BY value")["value"].tolist() == [0.5, 1.0]
+
+
+def test_an_id_of_several_columns_is_none_when_one_is_none(home, tmp_path):
+    (tmp_path / "log.csv").write_text("a,b,item\n1,2,i\n1,,i\n")
+    with pytest.raises(RequestError, match=r'log\.csv, row 3, column "a, b": "" is no id'):
+        people(home, tmp_path / "log.csv", {"user_id": "a,b"})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "request_", "message"),
+    [
+        ("log.csv", b"user,item,Value,value\nu,i,1,2\n", {}, "log.csv has columns that differ only in case: Value, value."),
+        ("log.csv", b"user,item,place\nu,i,1\n", {"context": ("place",)}, 'context cannot have a column "place": that name is taken'),
+        ("log.csv", b"user,item,stars\nu,i,1\n", {"positive_min": float("nan")}, "min and max should be numbers"),
+        ("log.csv", b"user,item,stars\nu,i,1\n", {"reading": {"quote": "ab"}}, '--quote "ab" should be one character, or none.'),
+        ("log.csv", b"user,item\nu,i\n", {"columns": {"user_id": "\u00b2"}}, 'there is no column "\u00b2"'),
+        ("log.csv", b"user,item,time\nu,i,2024-01-01\n", {"zone": "localtime"}, 'there is no time zone "localtime"'),
+        ("log.csv.gz", b"\x1f\x8b\x08\x00" + b"\x07" * 50, {}, "log.csv.gz cannot be read"),
+        ("log.jsonl", b'[{"user":"a","item":"b"}]', {}, "log.jsonl, row 1: it begins a list; write one object a line"),
+        ("log.jsonl", b'\xef\xbb\xbf{"user":"a","item":"b"}', {}, "log.jsonl begins with a byte order mark"),
+        ("log.csv", b"user,item,event\nu,i,click\n", {"positive_events": ("clik",)}, 'event type in log.csv "clik". Did you mean "click"?'),
+        ("log.csv", b"user,item,stars\nu,i,3\n", {"positive_min": 2.0, "negative_max": 4.0}, "1 events are positive and negative at once"),
+        ("log.csv", b"user,item\nu,i\n", {"allow": ("volumes",)}, 'there is no check to --allow "volumes". Did you mean "volume"?'),
+    ],
+)  # fmt: skip
+def test_what_no_one_can_mean_is_one_line(home, tmp_path, name, content, request_, message):
+    (tmp_path / name).write_bytes(content)
+    before = sorted(home.rglob("*"))
+    with pytest.raises(RequestError) as caught:
+        add(Request(file=tmp_path / name, name="own", **request_))
+    assert message in str(caught.value)
+    assert sorted(home.rglob("*")) == before
+
+
+def test_braces_in_names_are_letters(home, tmp_path):
+    (tmp_path / "items{0}.csv").write_text("item,title\nj,x\n")
+    (tmp_path / "log.csv").write_text("user,item\nu,i\n")
+    with pytest.raises(RequestError, match=r'"i" is not in items\{0\}\.csv'):
+        people(home, tmp_path / "log.csv", item_table=tmp_path / "items{0}.csv")
+
+
+def test_a_broken_line_of_json_is_set_apart(home, tmp_path):
+    (tmp_path / "log.jsonl").write_text('{"user":"a","item":"b"}\nnope\n{"user":"c","item":"d"}\n')
+    assert people(home, tmp_path / "log.jsonl", quarantine=True) == ["a", "c"]
+    assert load_dataset("own").snapshot.manifest["quarantined"][0]["rows"] == 1
+
+
+def test_what_is_set_apart_stays_apart_when_the_card_is_edited(home, tmp_path):
+    (tmp_path / "log.csv").write_text("user,item\nu,i\n,j\nu,k\n")
+    people(home, tmp_path / "log.csv", quarantine=True)
+    card = home / "datasets" / "own.toml"
+    card.write_text(card.read_text().replace("repeats = false", "repeats = true"))
+    assert load_dataset("own").snapshot.manifest["quarantined"][0]["rows"] == 1
+
+
+def test_a_log_of_impressions_alone_has_nothing_that_counts_as_liked(home, tmp_path):
+    (tmp_path / "log.csv").write_text("user,item,time,event\n" + "".join(f"u{n % 3},i{n},{1700000000 + n},impression\n" for n in range(30)))
+    card = add(Request(file=tmp_path / "log.csv", name="own"))[0]
+    assert card.meaning.positive == ()
+    parts = load_dataset("own").split()
+    assert (len(parts.train), parts.n_exposures) == (0, 30)
+
+
+def test_two_processes_that_take_one_name_do_not_share_it(home, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv").write_text("user,item\n" + "".join(f"{name}{n},i{n}\n" for n in range(1000)))
+    code = "import sys; from workbench.cli import main; sys.exit(main(['data', 'add', sys.argv[1], '--name', 'own']))"
+    both = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path / f"{name}.csv")], stderr=subprocess.PIPE, text=True) for name in "ab"
+    ]
+    said = [process.communicate()[1] for process in both]
+    assert sorted(process.returncode for process in both) == [0, 2]
+    assert 'there is a data set "own" already' in "".join(said)
+    (kept,) = (name for name, process in zip("ab", both, strict=True) if process.returncode == 0)
+    assert load_dataset("own").user_ids[0] == f"{kept}0"
+    assert not list((home / "datasets").glob(".*.lock"))

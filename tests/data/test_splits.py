@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from workbench.data import RULES, audit, load_card, rolling_origin, write_split
 from workbench.data.card import Rule
+from workbench.data.power import PLANNING_SD
 from workbench.data.splits import split
 from workbench.errors import NotApplicable, RequestError
 
@@ -293,7 +294,7 @@ def test_ml_100k_by_user_time_keeps_everyone_who_liked_something(ml100k):
     judged = [len(parts.holdout(part).users) for part in ("valid", "test")]
     assert described["judged"].tolist() == described["with a history"].tolist() == judged
     assert all(800 < n < 943 for n in judged)
-    expected = [(1.959964 + 0.841621) * 0.165 / n**0.5 for n in judged]  # (z(97.5 %) + z(80 %)) · sd / √n
+    expected = [(1.959964 + 0.841621) * PLANNING_SD / n**0.5 for n in judged]  # (z(97.5 %) + z(80 %)) · sd / √n
     assert described["detectable NDCG"].tolist() == pytest.approx(expected, rel=1e-5)
 
 

@@ -1,26 +1,30 @@
 """Bring your own log: files in, a card and a snapshot out."""
 
-from collections.abc import Mapping
+import contextlib
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-import tomlkit
-import tomlkit.items
+from filelock import FileLock
 from pydantic import ValidationError
 
-from workbench.data.card import FIRST_CLASS, Card, Key, Rule, SourceFile, card_path, load_card
+from workbench.data.card import FIRST_CLASS, Allowance, Card, Contract, DefaultSplit, Key, Rule, SourceFile, any_of, card_path, load_card
+from workbench.data.card_text import card_text
 from workbench.data.engine import MEMORY_LIMIT
-from workbench.data.guess import CONTEXT, guess_column, guess_file, guess_meanings, guess_split, guess_unit
+from workbench.data.guess import CONTEXT, guess_column, guess_file, guess_meanings, guess_split, guess_time
 from workbench.data.reading import Source, open_source
 from workbench.data.snapshot import Snapshot, publish
 from workbench.data.source import sha256_of
 from workbench.data.tables import Tables, read_tables
-from workbench.errors import RequestError, WorkError
+from workbench.errors import RequestError, WorkError, unknown
 from workbench.files import whole_file
 from workbench.paths import checked_name, home
 
-OPTIONS = ("delimiter", "quote", "encoding", "header")
+ALLOWANCES: tuple[str, ...] = get_args(Allowance)
+ONCE = ("removed", "retyped", "volume", "null share")
+"""Allowances of a change between two versions; they hold for that change alone."""
 Privacy = Literal["public", "behavioural", "sensitive", "identifier"]
 PRIVACY: dict[str, Privacy] = {"user_id": "identifier", "session_id": "identifier", "request_id": "identifier", "item_id": "public"}
 
@@ -49,7 +53,7 @@ class Request:
     exposure_events: tuple[str, ...] = ()
     repeats: bool | None = None
     title: str | None = None
-    licence: str = "not stated"
+    licence: str | None = None
     allow: tuple[str, ...] = ()
     quarantine: bool = False
     update: bool = False
@@ -61,28 +65,43 @@ def add(request: Request) -> tuple[Card, Snapshot, list[str]]:
     """Write a card and a snapshot; return them with what was understood, a line for each thing.
 
     Raises RequestError, with nothing written, for a name that is taken or no name, and for a file that cannot be understood or breaks the
-    contract; WorkError when the disk is full. The card comes last: a data set that is listed is whole.
+    contract; WorkError when the disk is full. The card comes last: a data set that is listed is whole. Two processes that take one name at
+    once: one has it, the other is told so.
     """
     name = checked_name("data set", request.name)
-    before = _before(request, name)
     try:
-        card = _next_version(request, before) if before else _first_card(request)
-        with read_tables(card, _paths(card), quarantine=request.quarantine, memory_limit=request.memory_limit) as tables:
-            if before is None:
-                card = _with_meaning(card, request, tables)
-            card = card.model_copy(update={"privacy": {**_privacy(tables), **card.privacy}})
-            understood = _understood(card, tables)
-            snapshot = publish(name, card, tables)
+        with _name_taken(name):
+            before = _before(request, name)
+            card, snapshot, understood = _added(request, name, before)
+            with whole_file(card_path(name)) as path:
+                path.write_text(card_text(card, card_path(name) if before else None), encoding="utf-8")
     except ValidationError as error:
         first = error.errors()[0]
         reason = first["msg"].removeprefix("Value error, ")
         raise RequestError(f"{'.'.join(map(str, first['loc']))}: {reason[:1].lower()}{reason[1:]}.") from None
-    try:
-        with whole_file(card_path(name)) as path:
-            path.write_text(_text(card, card_path(name) if before else None), encoding="utf-8")
     except OSError as error:
-        raise WorkError(f"could not write the card of {name}: {error}") from error
+        raise WorkError(f"could not write the data set {name}: {error}") from error
     return card, snapshot, understood
+
+
+@contextlib.contextmanager
+def _name_taken(name: str) -> Iterator[None]:
+    """One process at a time has a name to itself; the lock's file goes with it."""
+    lock = FileLock(home() / "datasets" / f".{name}.lock")
+    with lock:
+        try:
+            yield
+        finally:
+            Path(lock.lock_file).unlink(missing_ok=True)  # while it is held: filelock doesn't take a lock whose file has no name any more
+
+
+def _added(request: Request, name: str, before: Card | None) -> tuple[Card, Snapshot, list[str]]:
+    card = _next_version(request, before) if before else _first_card(request)
+    with read_tables(card, _paths(card), quarantine=request.quarantine, memory_limit=request.memory_limit) as tables:
+        card = _with_meaning(card, request, tables, first=before is None)
+        card = card.model_copy(update={"privacy": {**_privacy(tables), **card.privacy}})
+        understood = _understood(card, tables)
+        return card, publish(name, card, tables, allow=request.allow), understood
 
 
 def _before(request: Request, name: str) -> Card | None:
@@ -109,7 +128,7 @@ def _files(request: Request) -> dict[str, SourceFile]:
         if path is None:
             continue
         options = request.reading if role == "events" else {key: value for key, value in request.reading.items() if key != "header"}
-        positions = bool(request.columns) and all(each.isdigit() for text in request.columns.values() for each in text.split(","))
+        positions = bool(request.columns) and all(each.isdecimal() for text in request.columns.values() for each in text.split(","))
         if role != "events" and "delimiter" in options and not _has(path, str(options["delimiter"])):
             options = {key: value for key, value in options.items() if key not in ("delimiter", "quote")}
         file = guess_file(path, "0" * 64, _named(path), options, positions and role == "events")
@@ -140,39 +159,56 @@ def _first_card(request: Request) -> Card:
         {
             "title": request.title or request.name,
             "source": "files",
-            "licence": request.licence,
+            "licence": request.licence or "not stated",
             "version": 1,
             "files": files,
             "columns": _columns(request, sources),
             "meaning": {"positive": {"column": "any"}, "repeats": bool(request.repeats)},
             "split": {"default": "user_random", "because": ""},
-            "contract": {"allow": _allowed(request)},
+            "contract": _contract(request, Contract()),
             "privacy": {},
         }
     )
 
 
-def _allowed(request: Request) -> list[str]:
-    """A log without times in which repeats are normal may have equal rows: they are repeats."""
-    meant = request.repeats and "timestamp" not in request.columns
-    return sorted({*request.allow, *(("duplicate",) if meant else ())})
+def _contract(request: Request, before: Contract) -> dict[str, Any]:
+    """What is allowed of rows stays in the card, because it decides the content; what is allowed of a change holds this once.
+
+    A log without times in which repeats are normal may have equal rows: they are repeats.
+    """
+    for check in request.allow:
+        if check not in ALLOWANCES:
+            raise unknown("check to --allow", check, ALLOWANCES)
+    meant = ("duplicate",) if request.repeats and "timestamp" not in request.columns and not before.allow else ()
+    lasting = {check for check in (*before.allow, *request.allow, *meant) if check not in ONCE}
+    return {**before.model_dump(), "allow": sorted(lasting), "quarantine": request.quarantine or before.quarantine}
 
 
 def _next_version(request: Request, before: Card) -> Card:
-    """The card of before, for other files; what it says of their meaning stays."""
+    """The card of before, for other files; what it says stays, but for what the request says."""
     files = {**{role: file for role, file in before.files if file is not None}, **_files(request)}
-    options = {"sha256", "name"}
     if not request.reading:  # read as before, as long as it is the same kind of file
         for role, file in files.items():
             earlier = getattr(before.files, role)
             if earlier is not None and earlier.format == file.format:
-                files[role] = earlier.model_copy(update={key: getattr(file, key) for key in options})
-    contract = before.contract.model_copy(update={"allow": tuple(sorted({*before.contract.allow, *request.allow}))})
-    changes = {"version": before.version + 1, "files": files, "contract": contract.model_dump()}
-    if request.columns:
-        sources = {role: open_source(file, home() / file.name) for role, file in files.items()}
-        changes["columns"] = _columns(request, sources)
-    return Card.model_validate({**before.model_dump(by_alias=True), **changes})
+                files[role] = earlier.model_copy(update={"sha256": file.sha256, "name": file.name})
+    said = {key: value for key, value in (("title", request.title), ("licence", request.licence)) if value is not None}
+    sources = {role: open_source(file, home() / file.name) for role, file in files.items()}
+    changes = {**said, "version": before.version + 1, "files": files, "contract": _contract(request, before.contract)}
+    return Card.model_validate({**before.model_dump(by_alias=True), **changes, "columns": _next_columns(request, before, sources)})
+
+
+def _next_columns(request: Request, before: Card, sources: Mapping[str, Source]) -> dict[str, Any]:
+    """[columns] of the card before, with the columns, the context and the reading of times that the request names."""
+    columns = {**before.columns.model_dump(), **{kind: _key(text) for kind, text in request.columns.items() if kind != "timestamp"}}
+    if "timestamp" in request.columns:
+        columns["timestamp"] = _time(request, sources["events"], sources["events"].column(request.columns["timestamp"]))
+    elif columns["timestamp"] is not None:
+        said = {"unit": request.unit, "zone": request.zone, "format": request.time_format}
+        columns["timestamp"] |= {key: value for key, value in said.items() if value is not None}
+    if request.context is not None:
+        columns["context"] = {sources["events"].column(name): sources["events"].column(name) for name in request.context}
+    return columns
 
 
 def _columns(request: Request, sources: Mapping[str, Source]) -> dict[str, Any]:
@@ -206,7 +242,7 @@ def _columns(request: Request, sources: Mapping[str, Source]) -> dict[str, Any]:
 
 
 def _key(text: str) -> Key:
-    parts = tuple(int(part) if part.isdigit() else part for part in text.split(","))
+    parts = tuple(int(part) if part.isdecimal() else part for part in text.split(","))
     return parts[0] if len(parts) == 1 else parts
 
 
@@ -231,34 +267,65 @@ def _table_key(given: str | None, source: Source, events_key: Any, kind: str) ->
 def _time(request: Request, events: Source, column: str) -> dict[str, Any]:
     place = events.columns.index(column)
     cells = [row[place] for row in events.sample if row[place].strip()]
-    unit = request.unit or ("text" if request.time_format else guess_unit(cells))
+    unit, format_ = guess_time(cells)
+    unit, format_ = request.unit or ("text" if request.time_format else unit), request.time_format or (None if request.unit else format_)
     zone = request.zone or (None if unit == "text" else "UTC")
-    return {"column": column, "unit": unit, "zone": zone, "format": request.time_format}
+    return {"column": column, "unit": unit, "zone": zone, "format": format_}
 
 
-def _with_meaning(card: Card, request: Request, tables: Tables) -> Card:
-    guessed = guess_meanings(tables)
-    rules = {
-        "positive": _rules(request.positive_min, None, request.positive_events) or guessed.positive,
-        "negative": _rules(None, request.negative_max, request.negative_events) or guessed.negative,
-        "exposure": _rules(None, None, request.exposure_events) or guessed.exposure,
+def _with_meaning(card: Card, request: Request, tables: Tables, first: bool) -> Card:
+    """The card with what the request says of the events' meaning, and, of a first version, with guesses for what it does not say."""
+    said = {
+        "positive": _rules(request.positive_min, None, request.positive_events),
+        "negative": _rules(None, request.negative_max, request.negative_events),
+        "exposure": _rules(None, None, request.exposure_events),
     }
-    repeats = guessed.repeats if request.repeats is None else request.repeats
-    default, because = guess_split(tables, card.columns.timestamp is not None)
-    has_names = sorted(tables.columns("events"))
-    for rule in (each for listed in rules.values() for each in listed):
-        if rule.column != "any" and rule.column not in has_names:
-            raise RequestError(f"{rule.text}: {request.file.name} has no column for that. Name one with --{rule.column}.")
-    return Card.model_validate(
-        {
-            **card.model_dump(by_alias=True),
-            "meaning": {
-                **{kind: [rule.model_dump(by_alias=True) for rule in listed] for kind, listed in rules.items()},
-                "repeats": repeats,
-            },
-            "split": {"default": default, "because": because},
-        }
+    repeats = request.repeats
+    if first:
+        guessed = guess_meanings(tables)
+        others = [rule for listed in said.values() for rule in listed]
+        said = {kind: listed or _without(getattr(guessed, kind), others) for kind, listed in said.items()}
+        repeats = guessed.repeats if repeats is None else repeats
+    rules = {kind: [rule.model_dump(by_alias=True) for rule in listed] for kind, listed in said.items() if listed or first}
+    meaning = {**card.meaning.model_dump(by_alias=True), **rules, **({} if repeats is None else {"repeats": repeats})}
+    card = Card.model_validate({**card.model_dump(by_alias=True), "meaning": meaning})
+    _check_meaning(card, request, tables)
+    if not first:
+        return card
+    default, because = guess_split(tables, card.columns.timestamp is not None, any_of(card.meaning.exposure))
+    return card.model_copy(update={"split": DefaultSplit(default=default, because=because)})
+
+
+def _without(guessed: tuple[Rule, ...], said: list[Rule]) -> tuple[Rule, ...]:
+    """Guesses, less the event types and the columns of which something else was said."""
+    taken = {name for rule in said for name in rule.is_}
+    named = (rule.model_copy(update={"is_": tuple(name for name in rule.is_ if name not in taken)}) for rule in guessed)
+    return tuple(rule for rule in named if rule.is_ or (rule.column != "event" and not said))
+
+
+def _check_meaning(card: Card, request: Request, tables: Tables) -> None:
+    """Raises RequestError for a rule over a column or an event type that is not there, and where two meanings have events in common."""
+    columns = tables.columns("events")
+    types = (
+        {str(row[0]) for row in tables.connection.execute("SELECT DISTINCT event FROM events").fetchall()} if "event" in columns else set()
     )
+    meaning = card.meaning
+    for rule in (*meaning.positive, *meaning.negative, *meaning.exposure):
+        if rule.column != "any" and rule.column not in columns:
+            raise RequestError(f"{rule.text}: {request.file.name} has no column for that. Name one with --{rule.column}.")
+        if not request.update and (strange := [name for name in (*rule.is_, *rule.events) if name not in types]):
+            raise unknown(f"event type in {request.file.name}", strange[0], types)
+    listed = {"positive": meaning.positive, "negative": meaning.negative, "exposure": meaning.exposure}
+    absent = "".join(f", NULL::{kind} AS {name}" for name, kind in (("value", "DOUBLE"), ("event", "VARCHAR")) if name not in columns)
+    for one, other in itertools.combinations(listed, 2):
+        if both := tables.count(f"(SELECT *{absent} FROM events) AS e WHERE {any_of(listed[one])} AND {any_of(listed[other])}"):
+            raise RequestError(
+                f"{both:,} events are {one} and {other} at once ({_told(listed[one])}; {_told(listed[other])}). Say which they are."
+            )
+
+
+def _told(rules: tuple[Rule, ...]) -> str:
+    return " or ".join(rule.text for rule in rules)
 
 
 def _rules(least: float | None, most: float | None, events: tuple[str, ...]) -> tuple[Rule, ...]:
@@ -318,61 +385,3 @@ def _time_told(card: Card) -> str:
     time = card.columns.timestamp
     assert time is not None
     return f" ({time.unit}{f', {time.zone}' if time.zone else ''})"
-
-
-def _text(card: Card, existing: Path | None) -> str:
-    """The card as TOML; over an existing one, whose comments and order stay."""
-    said = card.model_dump(mode="python", by_alias=True, exclude_none=True, exclude_defaults=True)
-    said["meaning"].update(
-        {
-            kind: [_finite(rule) for rule in said["meaning"][kind]]
-            for kind in ("positive", "negative", "exposure")
-            if said["meaning"].get(kind)
-        }
-    )
-    said = {key: said[key] for key in Card.model_fields if key in said}
-    if existing is not None:
-        document = tomlkit.parse(existing.read_text(encoding="utf-8"))
-        for key in ("version", "files", "columns", "contract", "privacy"):
-            if key in said:
-                _merge(document, key, said[key])
-        return tomlkit.dumps(document)
-    document = tomlkit.document()
-    document.add(tomlkit.comment("Made by `workbench data add`; guesses are for you to check. What changes here is another snapshot."))
-    for key, value in said.items():
-        document[key] = _plain(value)
-    return tomlkit.dumps(document)
-
-
-def _merge(table: Any, key: str, value: Any) -> None:
-    """Put a value into a TOML table, touching only what differs, so that comments stay."""
-    present = table.get(key)
-    if isinstance(value, dict) and isinstance(present, dict) and not isinstance(present, tomlkit.items.InlineTable):
-        for gone in [each for each in present if each not in value]:
-            del present[gone]
-        for each, inner in value.items():
-            _merge(present, each, inner)
-    elif present is None or present.unwrap() != tomlkit.item(_plain(value)).unwrap():
-        table[key] = _plain(value)
-
-
-def _finite(rule: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in rule.items() if value not in (float("inf"), float("-inf"), ())}
-
-
-def _plain(value: Any) -> Any:
-    """As TOML has it: lists for tuples, small tables in one line."""
-    if isinstance(value, dict):
-        flat = all(not isinstance(each, dict) for each in value.values())
-        table = (
-            tomlkit.inline_table() if flat and len(value) <= 8 and value and ("column" in value or "sha256" in value) else tomlkit.table()
-        )
-        for key, each in value.items():
-            table[key] = _plain(each)
-        return table
-    if isinstance(value, list | tuple):
-        array = tomlkit.array()
-        for each in value:
-            array.append(_plain(each))
-        return array
-    return value

@@ -5,12 +5,14 @@ import json
 import re
 import tomllib
 import zoneinfo
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from workbench.data.engine import literal
+from workbench.data.rules import make_rule
 from workbench.errors import RequestError, unknown
 from workbench.paths import checked_name, home
 
@@ -25,6 +27,7 @@ Allowance = Literal["duplicate", "missing from table", "future", "unit", "retype
 OPTIONAL = ("value", "event", "request_id", "session_id", "position", "propensity")
 """Columns of a log that may be there, beside user_id, item_id and timestamp."""
 FIRST_CLASS = ("user_id", "item_id", "timestamp", *OPTIONAL)
+TAKEN = {*FIRST_CLASS, "user_code", "item_code", "place", "file_row_number", "positive", "part"}
 
 
 class _Strict(BaseModel):
@@ -64,7 +67,7 @@ class TimeColumn(_Strict):
     @field_validator("zone")
     @classmethod
     def _known(cls, zone: str | None) -> str | None:
-        if zone is not None and zone not in zoneinfo.available_timezones():
+        if zone is not None and (zone == "localtime" or zone not in zoneinfo.available_timezones()):
             raise ValueError(f'there is no time zone "{zone}"; write UTC, or one like Europe/Berlin')
         return zone
 
@@ -91,8 +94,8 @@ class Columns(_Strict):
     def _sound(self) -> Self:
         if self.user_id is None and self.session_id is None:
             raise ValueError("user_id or session_id should name a column: somebody has to act")
-        if clash := sorted(set(self.context) & {*FIRST_CLASS, "user_code", "item_code"}):
-            raise ValueError(f'context cannot have a column "{clash[0]}": that name is taken')
+        if clash := [name for name in self.context if name.casefold() in TAKEN]:
+            raise ValueError(f'context cannot have a column "{clash[0]}": that name is taken; give it another in [columns.context]')
         return self
 
     @property
@@ -116,6 +119,8 @@ class Rule(_Strict):
     def _sound(self) -> Self:
         if (self.column == "event") != bool(self.is_):
             raise ValueError('"is" lists event types, for column = "event" and only there')
+        if not (self.min < float("inf") and self.max > float("-inf") and self.min <= self.max):  # NaN is in no order
+            raise ValueError("min and max should be numbers, min not above max")
         if self.column != "value" and (self.events or self.min != float("-inf") or self.max != float("inf")):
             raise ValueError('min, max and events go with column = "value"')
         return self
@@ -165,8 +170,8 @@ def any_of(rules: tuple[Rule, ...]) -> str:
 
 
 class Meaning(_Strict):
-    positive: Annotated[Rules, Field(min_length=1)]
-    """What counts as liked: rankings are judged on these events."""
+    positive: Rules
+    """What counts as liked: rankings are judged on these events. An empty list: nothing does."""
     negative: Rules = ()
     """What counts as disliked."""
     exposure: Rules = ()
@@ -184,6 +189,11 @@ class DefaultSplit(_Strict):
     parameters: dict[str, Any] = {}
     """Of the split, where they are not its defaults: `{ n = 2 }` for leave_last_n."""
 
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        make_rule(self.default, self.parameters)
+        return self
+
 
 class Contract(_Strict):
     """What a new version of the log is held to, beside the checks that every log must pass."""
@@ -194,6 +204,8 @@ class Contract(_Strict):
     """Events, as a multiple of the previous snapshot's: at least, at most."""
     null_share: float = 0.1
     """By how much the share of empty cells of a column may rise above the previous snapshot's."""
+    quarantine: bool = False
+    """Rows that fail a check are set apart, with the reason, and do not stop the data set."""
 
 
 class Slice(_Strict):
@@ -205,6 +217,13 @@ class Slice(_Strict):
     """Edges of half-open intervals [low, high)."""
     separator: str | None = None
     """Splits a cell that names several groups at once."""
+
+    @field_validator("bins")
+    @classmethod
+    def _rising(cls, bins: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if bins is not None and (len(bins) < 2 or any(not low < high for low, high in pairwise(bins))):
+            raise ValueError("should be two edges at least, each above the one before")
+        return bins
 
 
 class Card(_Strict):

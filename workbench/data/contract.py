@@ -1,6 +1,6 @@
 """What every log must keep: checks of rows, in SQL, and of a snapshot against the one before it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +58,7 @@ class Reading:
 def event_reading(card: Card, source: Source, tables: Mapping[str, Source]) -> Reading:
     """tables: the sources of `users` and `items`, those there are."""
     columns = card.columns
-    cells = {"user_id": source.text(columns.person), "item_id": source.text(columns.item_id)}
+    cells = {"user_id": _whole_key(source, columns.person), "item_id": _whole_key(source, columns.item_id)}
     parsed: dict[str, str] = {}
     checks = [_id_check(source, "user_id", columns.person), _id_check(source, "item_id", columns.item_id)]
     for table, key, ref in (("users", "user_id", columns.person), ("items", "item_id", columns.item_id)):
@@ -102,16 +102,26 @@ def table_reading(source: Source, key: str, ref: Key) -> Reading:
     refs = ref if isinstance(ref, tuple) else (ref,)
     used = {source.column(each) for each in refs}
     names = [name for name in source.columns if name not in used]
-    if taken := [name for name in names if name in {"user_id", "item_id", "user_code", "item_code"}]:
+    if taken := [name for name in names if name.casefold() in {"user_id", "item_id", "user_code", "item_code"}]:
         raise RequestError(f'{source.name}: the column "{taken[0]}" has a name that is taken. Give it another.')
-    cells = {key: source.text(ref), **{name: source.text(name) for name in names}}
+    cells = {key: _whole_key(source, ref), **{name: source.text(name) for name in names}}
     twice = Check("duplicate", source.label(ref), "FALSE", key, '"{value}" stands there a second time')
     return Reading(cells, {}, tuple(cells), [_id_check(source, key, ref)], (key,), twice)
 
 
+def _absent(id_: str) -> str:
+    return f"({id_} IS NULL OR trim({id_}) IN ({', '.join(literal(each) for each in NO_ID)}))"
+
+
+def _whole_key(source: Source, key: Key) -> str:
+    """SQL for an id; one of several columns is none when one of them is none."""
+    if not isinstance(key, tuple):
+        return source.text(key)
+    return f"CASE WHEN NOT ({' OR '.join(map(_absent, source.parts(key)))}) THEN {source.text(key)} END"
+
+
 def _id_check(source: Source, name: str, ref: Key) -> Check:
-    names = ", ".join(literal(each) for each in NO_ID)
-    absent = f"{name} IS NULL OR trim({name}) IN ({names})"
+    absent = _absent(name)
     return Check("no id", source.label(ref), absent, name, '"{value}" is no id', seen=absent, distinct=name)
 
 
@@ -143,7 +153,9 @@ def _number_columns(optional: bool) -> Iterator[tuple[str, str, str, str, str | 
     yield "propensity", wrong, '"{value}" is not a probability above 0 and at most 1', number, None
 
 
-def against_previous(contract: Contract, tables: Mapping[str, Any], previous: Mapping[str, Any], name: str) -> list[str]:
+def against_previous(
+    contract: Contract, allow: Collection[str], tables: Mapping[str, Any], previous: Mapping[str, Any], name: str
+) -> list[str]:
     """Compare the tables of a manifest with those of the snapshot before it. Returns what is worth a note.
 
     Raises RequestError for a column that was removed or changed its kind, for a volume outside of `contract.volume`, and for a share of
@@ -151,7 +163,7 @@ def against_previous(contract: Contract, tables: Mapping[str, Any], previous: Ma
     """
     notes: list[str] = []
     for check, text in _differences(contract, tables, previous):
-        if check is not None and check not in contract.allow:
+        if check is not None and check not in contract.allow and check not in allow:
             raise RequestError(
                 f"{name}, against its previous snapshot: {text}. If that is meant, pass --allow {check!r} (contract.allow in the card)."
             )

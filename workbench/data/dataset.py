@@ -22,8 +22,10 @@ class Dataset:
         return f"Dataset({self.snapshot.id}: {self.n_users:,} people, {self.n_items:,} items)"
 
     def connect(self) -> duckdb.DuckDBPyConnection:
-        """DuckDB over the snapshot, with the views `events`, `users`, `items`."""
-        return self.snapshot.connect()
+        """DuckDB over the snapshot, with the views `events`, `coded_events`, `users`, `items`, and `acts`, coded events less exposures."""
+        connection = self.snapshot.connect()
+        connection.execute(f"CREATE VIEW acts AS SELECT * FROM coded_events WHERE NOT {any_of(self.card.meaning.exposure)}")
+        return connection
 
     def sql(self, query: str, parameters: dict[str, Any] | None = None) -> pd.DataFrame:
         """The answer to a question in SQL over `events`, `users`, `items`; `$name` in it stands for a parameter."""
@@ -57,19 +59,17 @@ class Dataset:
         """One row for each fact a reader asks first: size, span, density, what counts as liked, event types, repeats, ties."""
         facts = self.sql(
             f"""
-            WITH pairs AS (
-                    SELECT user_code, item_code, count(*) AS n FROM coded_events
-                    WHERE NOT {any_of(self.card.meaning.exposure)} GROUP BY user_code, item_code),
-                 moments AS (SELECT user_code, timestamp, count(*) AS n FROM coded_events GROUP BY user_code, timestamp)
+            WITH pairs AS (SELECT user_code, item_code, count(*) AS n FROM acts GROUP BY user_code, item_code),
+                 moments AS (SELECT user_code, timestamp, count(*) AS n FROM acts GROUP BY user_code, timestamp)
             SELECT count(*) AS events,
                    count(DISTINCT user_code) AS people,
                    (SELECT count(*) FROM pairs) AS pairs,
-                   avg(CASE WHEN {any_of(self.card.meaning.positive)} THEN 1.0 ELSE 0.0 END) AS liked,
-                   avg(CASE WHEN {any_of(self.card.meaning.negative)} THEN 1.0 ELSE 0.0 END) AS disliked,
+                   (SELECT coalesce(avg(CASE WHEN {any_of(self.card.meaning.positive)} THEN 1.0 ELSE 0.0 END), 0.0) FROM acts) AS liked,
+                   (SELECT coalesce(avg(CASE WHEN {any_of(self.card.meaning.negative)} THEN 1.0 ELSE 0.0 END), 0.0) FROM acts) AS disliked,
                    sum(CASE WHEN {any_of(self.card.meaning.exposure)} THEN 1 ELSE 0 END) AS shown,
                    min(timestamp) AS first, max(timestamp) AS last,
                    (SELECT coalesce(sum(n - 1), 0) FROM pairs) AS repeats,
-                   (SELECT coalesce(sum(CASE WHEN n > 1 THEN n ELSE 0 END), 0) / sum(n) FROM moments) AS tied
+                   (SELECT coalesce(sum(CASE WHEN n > 1 THEN n ELSE 0 END) / sum(n), 0) FROM moments) AS tied
             FROM coded_events"""
         ).iloc[0]
         rows = {
@@ -89,7 +89,8 @@ class Dataset:
 
     def _meanings(self, facts: Any) -> dict[str, str]:
         meaning = self.card.meaning
-        told = {"liked": f"{facts.liked:.0%} of events ({' or '.join(rule.text for rule in meaning.positive)})"}
+        liked = " or ".join(rule.text for rule in meaning.positive) or "nothing counts as liked"
+        told = {"liked": f"{facts.liked:.0%} of events ({liked})"}
         if meaning.negative:
             told["disliked"] = f"{facts.disliked:.0%} of events ({' or '.join(rule.text for rule in meaning.negative)})"
         if meaning.exposure:

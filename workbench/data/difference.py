@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from workbench.data.engine import connect, literal, quoted
+from workbench.data.engine import connect, file_literal, quoted
 from workbench.data.snapshot import Snapshot
 from workbench.data.tables import TABLES
 
@@ -35,7 +35,7 @@ def _table(before: Snapshot, after: Snapshot, table: str) -> list[str]:
 
 def _readable(snapshot: Snapshot, table: str, columns: list[str]) -> str:
     """SQL for a table with ids in place of codes, which mean something in their own snapshot alone."""
-    path = {each: f"read_parquet({literal(str(snapshot.folder / f'{each}.parquet'))})" for each in TABLES}
+    path = {each: f"read_parquet({file_literal(snapshot.folder / f'{each}.parquet')})" for each in TABLES}
     if table != "events":
         return f"SELECT {', '.join(quoted(name) for name in columns)} FROM {path[table]}"
     listed = "".join(f", {quoted(name)}" for name in columns)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from workbench.data.engine import literal
+from workbench.data.engine import file_literal
 
 BATCH = 100_000
 """Rows held at once."""
@@ -22,7 +22,7 @@ def content_digest(connection: duckdb.DuckDBPyConnection, path: Path) -> str:
     Each column is hashed on its own: cells of fixed width as their bytes, texts as lengths and bytes, and which cells are NULL. A column of
     a log is canonical because the rows are sorted by all columns, codes follow the order of ids, and -0.0 is stored as 0.0.
     """
-    relation = connection.sql(f"SELECT * FROM read_parquet({literal(str(path))})")
+    relation = connection.sql(f"SELECT * FROM read_parquet({file_literal(path)})")
     reader = relation.to_arrow_reader(BATCH)
     hashes: list[dict[str, Any]] = [{} for _ in reader.schema]
     for batch in reader:

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from pathlib import Path
 
 import duckdb
 
@@ -40,6 +41,11 @@ def sweep_spills() -> None:
 def quoted(identifier: str) -> str:
     """A column name as SQL reads it, whatever characters are in it."""
     return '"' + identifier.replace('"', '""') + '"'
+
+
+def file_literal(path: Path) -> str:
+    """A file to be read as SQL reads it: its name is no pattern that other files match too."""
+    return literal(re.sub(r"([*?\[])", r"[\1]", str(path)))
 
 
 def literal(text: str) -> str:

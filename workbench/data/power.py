@@ -4,7 +4,7 @@ import math
 from statistics import NormalDist
 
 POWER = 0.8
-PLANNING_SD = 0.165
+PLANNING_SD = 0.14
 """Standard deviation over people of a difference in NDCG@10, for planning before any model ran: EASE minus item-kNN on ML-100k by
 `user_time` (`python -m benchmarks.data` prints it). Models that are more alike differ less, and smaller differences show."""
 

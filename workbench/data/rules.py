@@ -284,7 +284,8 @@ def _moment(text: str) -> int:
     moment = datetime.datetime.fromisoformat(text)
     if moment.utcoffset():
         raise ValueError(f"{text} should be in UTC")
-    return round(moment.replace(tzinfo=datetime.UTC).timestamp()) * 1_000_000
+    since = moment.replace(tzinfo=datetime.UTC) - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+    return since // datetime.timedelta(microseconds=1)
 
 
 RULES: Mapping[str, type[Rule]] = {

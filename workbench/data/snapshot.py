@@ -13,7 +13,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from filelock import FileLock
 from workbench.data.card import Card, load_card
 from workbench.data.contract import against_previous
 from workbench.data.digest import content_digest
-from workbench.data.engine import MEMORY_LIMIT, connect, literal, quoted, sweep_spills
+from workbench.data.engine import MEMORY_LIMIT, connect, file_literal, literal, quoted, sweep_spills
 from workbench.data.source import at_hand, sha256_of, source_files
 from workbench.data.statistics import column_statistics
 from workbench.data.tables import TABLES, Tables, read_tables
@@ -82,10 +82,10 @@ class Snapshot:
         """
         connection = connect(memory_limit)
         for table in ("users", "items"):
-            connection.read_parquet(str(self.folder / f"{table}.parquet")).create_view(table)
+            connection.execute(f"CREATE VIEW {table} AS SELECT * FROM read_parquet({file_literal(self.folder / f'{table}.parquet')})")
         absent = {"timestamp": "BIGINT", "value": "DOUBLE", "event": "VARCHAR"}
         nothing = "".join(f", NULL::{kind} AS {name}" for name, kind in absent.items() if name not in self.columns("events"))
-        path = literal(str(self.folder / "events.parquet"))
+        path = file_literal(self.folder / "events.parquet")
         connection.execute(
             "CREATE VIEW coded_events AS "
             f"SELECT * EXCLUDE (file_row_number), file_row_number AS place{nothing} FROM read_parquet({path}, file_row_number = true)"
@@ -177,13 +177,16 @@ def prepare(name: str, *, quarantine: bool = False, memory_limit: str = MEMORY_L
         return publish(name, card, tables)
 
 
-def publish(name: str, card: Card, tables: Tables) -> Snapshot:
-    """Write tables that were read and checked as the snapshot of `card`. Raises as `prepare` does."""
-    check_privacy(card, tables, name)
+def publish(name: str, card: Card, tables: Tables, allow: Collection[str] = ()) -> Snapshot:
+    """Write tables that were read and checked as the snapshot of `card`. Raises as `prepare` does.
+
+    allow: changes against the previous snapshot that are meant, beside what the card allows.
+    """
+    _check_card(card, tables, name)
     root = snapshots_folder(name)
     try:
         with _locked(root):
-            return _sound(name, card) or open_snapshot(name, _write(tables, name, card, root))
+            return _sound(name, card) or open_snapshot(name, _write(tables, name, card, root, allow))
     except (OSError, duckdb.IOException) as error:
         raise WorkError(f"could not write the snapshot of {name} under {root}: {str(error).splitlines()[0]}") from error
 
@@ -202,8 +205,13 @@ def catalogue_size(name: str) -> int | None:
         return tables.count("items")
 
 
-def check_privacy(card: Card, tables: Tables, name: str) -> None:
-    """Raises RequestError for a column of the snapshot without a privacy class."""
+def _check_card(card: Card, tables: Tables, name: str) -> None:
+    """Raises RequestError for a column of the snapshot without a privacy class, and for a slice by a column that is not there."""
+    for group, by in card.slices.items():
+        if by.column not in tables.columns(by.table):
+            raise RequestError(
+                f"datasets/{name}.toml, [slices] {group}: {unknown(f'column of {by.table}', by.column, tables.columns(by.table))}"
+            )
     for table in TABLES:
         for column in tables.columns(table):
             if column not in card.privacy and column not in ("user_code", "item_code"):
@@ -273,7 +281,7 @@ def _content_hash(manifest: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps([manifest["meaning_fingerprint"], digests], sort_keys=True).encode()).hexdigest()
 
 
-def _write(tables: Tables, name: str, card: Card, root: Path) -> Path:
+def _write(tables: Tables, name: str, card: Card, root: Path, allow: Collection[str]) -> Path:
     """Write the tables into a folder of their own and give it its name. The caller holds the lock."""
     sweep_spills()
     for left_over in root.glob(".partial-*"):  # of a process that was killed
@@ -281,7 +289,7 @@ def _write(tables: Tables, name: str, card: Card, root: Path) -> Path:
     partial = root / f".partial-{os.getpid()}"
     partial.mkdir()
     try:
-        manifest = _described(tables, name, card, partial)
+        manifest = _described(tables, name, card, partial, allow)
         if not _has_key(root):
             with whole_file(root / KEY) as path:
                 path.touch(mode=0o600)
@@ -297,11 +305,11 @@ def _write(tables: Tables, name: str, card: Card, root: Path) -> Path:
     return final
 
 
-def _described(tables: Tables, name: str, card: Card, folder: Path) -> dict[str, Any]:
+def _described(tables: Tables, name: str, card: Card, folder: Path, allow: Collection[str]) -> dict[str, Any]:
     """Write the Parquet files and say what is in them. Raises RequestError when that does not go with the previous snapshot."""
     described = {table: _write_table(tables, table, folder) for table in TABLES}
     earlier = versions(name)
-    notes = against_previous(card.contract, described, earlier[-1].manifest["tables"], name) if earlier else []
+    notes = against_previous(card.contract, allow, described, earlier[-1].manifest["tables"], name) if earlier else []
     apart = tables.connection.execute('SELECT file, "check", "column", count(*) FROM quarantine GROUP BY ALL ORDER BY ALL').fetchall()
     if apart:
         _copy(tables, "SELECT * FROM quarantine ORDER BY ALL", folder / "quarantine.parquet")

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import duckdb
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -172,10 +171,7 @@ def split(log: Log, name: str = "default", seed: int = 0, refit: Refit = "train"
         n_events, n_exposures = _counts(connection, log)
         query = _query(log, rule, seed, n_events - n_exposures)
         found = connection.sql(query).to_arrow_table()
-    columns = {
-        name: torch.from_numpy(np.concatenate([chunk.to_numpy(zero_copy_only=False) for chunk in found[name].chunks]))
-        for name in found.column_names
-    }
+    columns = {name: torch.from_numpy(found[name].combine_chunks().to_numpy(zero_copy_only=False).copy()) for name in found.column_names}
     events = _interactions(columns, log.snapshot.rows("users"), log.snapshot.rows("items"))
     return Split(
         name=name,

@@ -16,7 +16,7 @@ from workbench.data.card import Card
 from workbench.data.contract import Check, Reading, event_reading, table_reading
 from workbench.data.engine import MEMORY_LIMIT, connect, literal, quoted
 from workbench.data.reading import Source, open_source
-from workbench.errors import RequestError
+from workbench.errors import RequestError, WorkError
 
 TABLES = ("events", "users", "items")
 # Names inside DuckDB that no column of a file is likely to have.
@@ -50,7 +50,8 @@ def read_tables(card: Card, files: Mapping[str, Path], *, quarantine: bool = Fal
     row is left, or when it is a time without a zone, which says that the request is incomplete and not that rows are bad).
     """
     sources = {role: open_source(file, files[role]) for role, file in card.files if file is not None}
-    with connect(memory_limit) as connection:
+    quarantine = quarantine or card.contract.quarantine
+    with _within_limits(), connect(memory_limit) as connection:
         tables = Tables(connection, sources)
         connection.execute(
             'CREATE TABLE quarantine (file VARCHAR, "row" BIGINT, "check" VARCHAR, "column" VARCHAR, value VARCHAR, '
@@ -70,6 +71,15 @@ def read_tables(card: Card, files: Mapping[str, Path], *, quarantine: bool = Fal
         yield tables
 
 
+@contextlib.contextmanager
+def _within_limits() -> Iterator[None]:
+    """Memory or disk that runs out while files are read is nobody's bad row."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise WorkError(f"ran out of memory, or of disk beyond it: {str(error).splitlines()[0]} Raise --memory-limit.") from None
+
+
 def _read(tables: Tables, source: Source, table: str, reading: Reading, card: Card, quarantine: bool) -> None:
     """Create `table` from a file in one pass; only when something is wrong, go back for the rows."""
     allowed = [check for check in reading.checks if check.name in card.contract.allow]
@@ -85,6 +95,8 @@ def _read(tables: Tables, source: Source, table: str, reading: Reading, card: Ca
     except duckdb.ConversionException as error:
         raise RequestError(f"{source.name}: {str(error).splitlines()[0]}") from None
     except (duckdb.InvalidInputException, duckdb.IOException) as error:
+        if ".spill-" in str(error):
+            raise WorkError(f"could not spill to disk: {str(error).splitlines()[0]}") from None
         if not quarantine or source.file.format == "parquet":
             raise source.explain(error) from None
         wrong = True
@@ -194,7 +206,7 @@ def _reason(source: Source, check: Check, shown: str | None) -> str:
     if check.names_record and shown:
         shown = str(source.rows([int(shown)])[int(shown)])
     text = " ".join((shown or "").splitlines())
-    return check.reason.format(value=text if len(text) <= 80 else f"{text[:80]}…")
+    return check.reason.replace("{value}", text if len(text) <= 80 else f"{text[:80]}…")
 
 
 def _set_apart(connection: duckdb.DuckDBPyConnection, source: Source, checks: list[Check]) -> None:
@@ -222,8 +234,9 @@ def _set_apart(connection: duckdb.DuckDBPyConnection, source: Source, checks: li
                 ON names_record AND TRY_CAST(shown AS BIGINT) = earlier_number) AS told_of
         JOIN places AS here USING (number)"""
     )
-    for line, text, why in broken:
-        connection.execute("INSERT INTO quarantine VALUES (?, ?, 'broken row', '', '', ?, ?)", [source.name, line, why, text])
+    if broken:
+        connection.register("broken", pd.DataFrame(broken, columns=["line", "text", "why"]))
+        connection.execute(f"INSERT INTO quarantine SELECT {literal(source.name)}, line, 'broken row', '', '', why, text FROM broken")
 
 
 def _code(tables: Tables) -> None:

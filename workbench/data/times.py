@@ -12,7 +12,11 @@ FACTOR: dict[Unit, float] = {"s": 1_000_000, "ms": 1_000, "us": 1, "ns": 0.001}
 NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 MAGNITUDES: dict[Unit, tuple[float, float]] = {"s": (1e8, 1e11), "ms": (1e11, 1e14), "us": (1e14, 1e17), "ns": (1e17, 1e20)}
 """What a moment between 1973 and 5138 looks like in each unit. Below 1e8 nothing can be told: counters start at 0."""
-ZONED = r"[0-9]{2}:[0-9]{2}.*(Z|z|UTC|[+-][0-9]{2}(:?[0-9]{2})?)$"
+DATE = "[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}"
+CLOCK = "[0-9]{1,2}:[0-9]{2}(:[0-9]{2}([.][0-9]+)?)?"
+OFFSET = "(Z|z|UTC|[+-][0-9]{2}(:?[0-9]{2})?)"
+LOCAL, ZONED = f"{DATE}([ T]{CLOCK})?", f"{DATE}[ T]{CLOCK} ?{OFFSET}"
+"""ISO 8601 as a whole cell: DuckDB's own reading would pass over words behind the time, "PM" and "EST" among them."""
 
 
 class Fault(NamedTuple):
@@ -32,16 +36,23 @@ class Fault(NamedTuple):
 def parsed(time: TimeColumn, cell: str) -> str:
     """SQL for the moment in `cell` (SQL for a text), BIGINT; NULL where it cannot be read."""
     if time.unit == "text":
-        local = _local(time, cell)
-        zoned = f"epoch_us(TRY_CAST(trim({cell}) AS TIMESTAMPTZ))"
-        placed = f"epoch_us(timezone({literal(time.zone)}, {local}))" if time.zone not in (None, "UTC") else f"epoch_us({local})"
-        return f"CASE WHEN {_has_zone(cell)} THEN {zoned} WHEN isfinite({local}) THEN {placed} END"
+        return _parsed_text(time, f"trim({cell})")
     if time.unit == "ns":
         return f"TRY_CAST({cell} AS BIGINT) // 1000"
-    factor = int(FACTOR[time.unit])
-    most = 9_000_000_000_000_000_000 // factor
-    whole = f"CASE WHEN TRY_CAST({cell} AS BIGINT) BETWEEN {-most} AND {most} THEN TRY_CAST({cell} AS BIGINT) * {factor} END"
-    return f"CASE WHEN contains({cell}, '.') THEN TRY_CAST(TRY_CAST({cell} AS DECIMAL(24, 6)) * {factor} AS BIGINT) ELSE {whole} END"
+    # A double holds every microsecond of the next 250 years; more than 9e18 of them is no moment.
+    moment = f"round(TRY_CAST({cell} AS DOUBLE) * {int(FACTOR[time.unit])})"
+    return f"CASE WHEN {moment} BETWEEN -9e18 AND 9e18 THEN CAST({moment} AS BIGINT) END"
+
+
+def _parsed_text(time: TimeColumn, text: str) -> str:
+    if time.format and _names_zone(time):
+        return f"epoch_us(CAST(try_strptime({text}, {literal(time.format)}) AS TIMESTAMPTZ))"
+    local = _local(time, text)
+    placed = f"epoch_us(timezone({literal(time.zone)}, {local}))" if time.zone not in (None, "UTC") else f"epoch_us({local})"
+    if time.format:
+        return placed
+    zoned = f"epoch_us(TRY_CAST({text} AS TIMESTAMPTZ))"
+    return f"CASE WHEN {_matches(text, ZONED)} THEN {zoned} WHEN {_matches(text, LOCAL)} THEN {placed} END"
 
 
 def faults(time: TimeColumn, cell: str, moment: str) -> list[Fault]:
@@ -50,7 +61,7 @@ def faults(time: TimeColumn, cell: str, moment: str) -> list[Fault]:
     found = [
         Fault("empty", f"{cell} IS NULL OR trim({cell}) = ''", "an empty cell is not a time"),
         *(_zone_faults(time, cell) if time.unit == "text" else ()),
-        Fault("not a time", f"{moment} IS NULL", f'"{{value}}" is not a time{_as_read(time)}'),
+        Fault("not a time", f"{moment} IS NULL", f'"{{value}}" is not a time{_as_read(time)}', _mend(time)),
         Fault("before 1970", f"{moment} < 0", '"{value}" is before 1970'),
     ]
     if time.unit != "text":
@@ -60,27 +71,39 @@ def faults(time: TimeColumn, cell: str, moment: str) -> list[Fault]:
     return [*found, Fault("future", f"{moment} > {tomorrow}", f'"{{value}}" is in the future{_as_read(time)}')]
 
 
+def _mend(time: TimeColumn) -> str:
+    if time.unit == "text" and time.format is None:
+        return "Mend the row, pass --quarantine to set such rows apart, or, if all are like that, say --time-format."
+    return MEND
+
+
 def _as_read(time: TimeColumn) -> str:
     if time.format:
         return f" by the format {time.format}"
-    return "" if time.unit == "text" else f", read as {NAMES[time.unit]} since 1970"
+    return " by ISO 8601" if time.unit == "text" else f", read as {NAMES[time.unit]} since 1970"
 
 
-def _local(time: TimeColumn, cell: str) -> str:
-    return f"try_strptime(trim({cell}), {literal(time.format)})" if time.format else f"TRY_CAST(trim({cell}) AS TIMESTAMP)"
+def _names_zone(time: TimeColumn) -> bool:
+    return time.format is not None and ("%z" in time.format or "%Z" in time.format)
 
 
-def _has_zone(cell: str) -> str:
-    return f"coalesce(regexp_matches(trim({cell}), {literal(ZONED)}), FALSE)"
+def _local(time: TimeColumn, text: str) -> str:
+    return f"try_strptime({text}, {literal(time.format)})" if time.format else f"TRY_CAST({text} AS TIMESTAMP)"
+
+
+def _matches(text: str, pattern: str) -> str:
+    return f"coalesce(regexp_full_match({text}, {literal(pattern)}), FALSE)"
 
 
 def _zone_faults(time: TimeColumn, cell: str) -> list[Fault]:
-    local, bare = _local(time, cell), f"NOT {_has_zone(cell)}"
+    """Of cells that name no zone themselves."""
+    text = f"trim({cell})"
+    if _names_zone(time) or time.zone == "UTC":
+        return []
+    local, bare = _local(time, text), "TRUE" if time.format else _matches(text, LOCAL)
     if time.zone is None:
         mend = "Say which one with --zone UTC, or one like Europe/Berlin (timestamp.zone in the card)."
-        return [Fault("no zone", f"{bare} AND isfinite({local})", '"{value}" names no time zone', mend)]
-    if time.zone == "UTC":
-        return []
+        return [Fault("no zone", f"{bare} AND {local} IS NOT NULL", '"{value}" names no time zone', mend)]
     there, back = f"timezone({literal(time.zone)}, {local})", f"timezone({literal(time.zone)}, "
     twice = " OR ".join(f"{back}{there} {sign} INTERVAL {minutes} MINUTE) = {local}" for sign in "+-" for minutes in (30, 60))
     return [

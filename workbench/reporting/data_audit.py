@@ -16,7 +16,16 @@ DAY = 86_400_000_000
 TENTHS = 10
 TOP = 50
 """Items whose staying power is followed."""
-NO_TIMES = Note("Not applicable, because the log has no times.")
+
+
+def _no_times(data: Dataset, least: int = 1) -> Note | None:
+    """Why nothing can be said of time, if that is so."""
+    if not data.snapshot.has_times:
+        return Note("Not applicable, because the log has no times.")
+    n, moments = data.sql("SELECT count(*) AS n, count(DISTINCT timestamp) AS moments FROM acts").iloc[0]
+    if n < least:
+        return Note(f"Not applicable, because {n:,} events are too few; {least:,} would show something.")
+    return Note("Not applicable, because all events share one moment.") if moments < 2 else None
 
 
 def contents_table(data: Dataset) -> Table:
@@ -48,32 +57,32 @@ def popular_items_table(data: Dataset, most: int = 20) -> Table | Note:
     frame = data.sql(
         f"""
         SELECT {shown}, n AS events
-        FROM (SELECT item_code, count(*) AS n FROM coded_events GROUP BY item_code) AS counted JOIN items USING (item_code)
+        FROM (SELECT item_code, count(*) AS n FROM acts GROUP BY item_code) AS counted JOIN items USING (item_code)
         ORDER BY events DESC, items.item_id LIMIT {int(most)}"""
     )
-    return Table(frame, f"The {len(frame)} items with most events.")
+    return Table(frame, f"The items with most events, {len(frame)} of {data.n_items:,}.")
 
 
 def tail_figure(data: Dataset) -> Figure | Note:
-    counts = data.sql("SELECT count(e.item_code) AS n FROM items LEFT JOIN coded_events AS e USING (item_code) GROUP BY item_code")["n"]
-    if len(counts) < 2:
-        return Note("Not applicable, because the catalogue has one item.")
+    counts = data.sql("SELECT count(e.item_code) AS n FROM items LEFT JOIN acts AS e USING (item_code) GROUP BY item_code")["n"]
+    if len(counts) < 2 or not counts.sum():
+        return Note("Not applicable, because it takes two items and an event that says more than what was shown.")
     return long_tail(counts.to_numpy(dtype=np.int64))
 
 
 def ties_table(data: Dataset) -> Table | Note:
     """How far the order of events is a matter of ties, which a split can only break at random."""
-    if not data.snapshot.has_times:
-        return NO_TIMES
+    if missing := _no_times(data):
+        return missing
     facts = data.sql(
         """
-        WITH moments AS (SELECT user_code, timestamp, count(*) AS n FROM coded_events GROUP BY user_code, timestamp),
-             lasts AS (SELECT user_code, max(timestamp) AS timestamp FROM coded_events GROUP BY user_code)
+        WITH moments AS (SELECT user_code, timestamp, count(*) AS n FROM acts GROUP BY user_code, timestamp),
+             lasts AS (SELECT user_code, max(timestamp) AS timestamp FROM acts GROUP BY user_code)
         SELECT sum(CASE WHEN n > 1 THEN n ELSE 0 END) / sum(n) AS tied,
                (SELECT avg(CASE WHEN n > 1 THEN 1.0 ELSE 0.0 END) FROM moments JOIN lasts USING (user_code, timestamp)) AS last_tied,
                max(n) AS most,
                (SELECT avg(CASE WHEN span < $day THEN 1.0 ELSE 0.0 END)
-                FROM (SELECT max(timestamp) - min(timestamp) AS span FROM coded_events GROUP BY user_code) AS spans) AS in_a_day
+                FROM (SELECT max(timestamp) - min(timestamp) AS span FROM acts GROUP BY user_code) AS spans) AS in_a_day
         FROM moments""",
         {"day": DAY},
     ).iloc[0]
@@ -89,11 +98,11 @@ def ties_table(data: Dataset) -> Table | Note:
 
 def timeline_figure(data: Dataset, cuts: Sequence[tuple[str, int]]) -> Figure | Note:
     """Events a week. cuts: named moments, microseconds since 1970 UTC."""
-    if not data.snapshot.has_times:
-        return NO_TIMES
-    start = int(data.sql("SELECT min(timestamp) AS start FROM coded_events")["start"][0])
+    if missing := _no_times(data):
+        return missing
+    start = int(data.sql("SELECT min(timestamp) AS start FROM acts")["start"][0])
     weeks = data.sql(
-        "SELECT (timestamp - $start) // $week AS week, count(*) AS n FROM coded_events GROUP BY week", {"start": start, "week": 7 * DAY}
+        "SELECT (timestamp - $start) // $week AS week, count(*) AS n FROM acts GROUP BY week", {"start": start, "week": 7 * DAY}
     )
     counts = np.bincount(weeks["week"], weights=weeks["n"]).astype(np.int64)  # weeks without an event count as 0
     return timeline(counts, [(name, (moment - start) / DAY) for name, moment in cuts])
@@ -101,19 +110,18 @@ def timeline_figure(data: Dataset, cuts: Sequence[tuple[str, int]]) -> Figure | 
 
 def drift_figure(data: Dataset) -> Figure | Note:
     """How long popular items stay popular: of the top items of the first tenth of events, and of the tenth before, how many are on top."""
-    if not data.snapshot.has_times:
-        return NO_TIMES
-    top = min(TOP, data.n_items // 2)
-    if top < 1 or data.snapshot.rows("events") < 10 * TENTHS:
-        return Note(f"Not applicable, because fewer than {10 * TENTHS} events or two items show no drift.")
+    if missing := _no_times(data, 10 * TENTHS):
+        return missing
     ranked = data.sql(
         f"""
         WITH {_IN_TENTHS},
              counted AS (SELECT tenth, item_code, count(*) AS n FROM tenths GROUP BY tenth, item_code),
              ranked AS (SELECT *, row_number() OVER (PARTITION BY tenth ORDER BY n DESC, item_code) AS place FROM counted)
-        SELECT tenth, item_code FROM ranked WHERE place <= $top""",
-        {"top": top},
+        SELECT tenth, item_code, place FROM ranked WHERE place <= $top""",
+        {"top": TOP},
     )
+    top = int(ranked.groupby("tenth").size().min())  # a tenth may have fewer items than that
+    ranked = ranked[ranked["place"] <= top]
     tops = [set(ranked["item_code"][ranked["tenth"] == tenth]) for tenth in range(TENTHS)]
     first = [len(tops[0] & now) / top for now in tops[1:]]
     before = [len(earlier & now) / top for earlier, now in pairwise(tops)]
@@ -127,10 +135,8 @@ def drift_figure(data: Dataset) -> Figure | Note:
 
 def newcomers_figure(data: Dataset) -> Figure | Note:
     """Events of people and of items never seen before, tenth by tenth: the share that a model trained until then cannot know."""
-    if not data.snapshot.has_times:
-        return NO_TIMES
-    if data.snapshot.rows("events") < 10 * TENTHS:
-        return Note(f"Not applicable, because fewer than {10 * TENTHS} events show no trend.")
+    if missing := _no_times(data, 10 * TENTHS):
+        return missing
     shares = data.sql(
         f"""
         WITH {_IN_TENTHS},
@@ -154,4 +160,4 @@ def newcomers_figure(data: Dataset) -> Figure | Note:
 
 _IN_TENTHS = f"""tenths AS (
             SELECT user_code, item_code,
-                   (row_number() OVER (ORDER BY timestamp, place) - 1) * {TENTHS} // count(*) OVER () AS tenth FROM coded_events)"""
+                   (row_number() OVER (ORDER BY timestamp, place) - 1) * {TENTHS} // count(*) OVER () AS tenth FROM acts)"""

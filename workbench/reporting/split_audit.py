@@ -51,8 +51,8 @@ class SplitFacts:
 
     @property
     def usable(self) -> bool:
-        """Promises kept, and somebody with a history to judge on test and somebody at all to choose on."""
-        return all(finding.ok for finding in self.findings) and self.judged["valid"].n > 0 and self.judged["test"].known > 0
+        """Promises kept, two people with a history to judge on test, and somebody at all to choose on."""
+        return all(finding.ok for finding in self.findings) and self.judged["valid"].n > 0 and self.judged["test"].known > 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +189,8 @@ def rules_table(found: Examined) -> Table:
 
 def leaks_table(found: Examined) -> Table | Note:
     """Every finding with events in it, and what these do to popularity's NDCG; promises that were kept are counted in the caption."""
-    kept = sum(finding.promised and finding.ok for facts in found.splits.values() for finding in facts.findings)
+    tested = [facts for facts in found.splits.values() if facts.sizes[2]]
+    kept = sum(finding.promised and finding.ok for facts in tested for finding in facts.findings)
     rows = [
         _leak_row(name, facts, finding, found.metric)
         for name, facts in found.splits.items()
@@ -272,26 +273,25 @@ def _recommendation(data: Dataset, found: Examined) -> str:
     usable = {name: facts for name, facts in found.splits.items() if facts.usable}
     told = "; ".join(f"{name} {facts.judged['test'].n:,}, {facts.judged['test'].known:,} with a history" for name, facts in usable.items())
     if not usable:
-        return f"No split can judge a model on {title}: none leaves somebody with a history to judge and somebody to choose on."
+        return f"No split can judge a model on {title}: none leaves people with a history to judge and somebody to choose on."
     if default in usable:
         n = usable[default].judged["test"].n
-        return f"Judge models on {title} by {default}, as the card recommends: {n:,} people can show a difference in NDCG of {_shown(n)}."
+        shown = f"{n:,} people can show a difference in NDCG of {detectable_difference(n):.3f}"
+        return f"Judge models on {title} by {default}, as the card recommends: {shown}."
     best = max(usable, key=lambda name: (bool(RULES[name].promises), usable[name].judged["test"].known))
     n = usable[best].judged["test"].n
     return (
-        f"Judge models on {title} by {best}, although the card recommends {default}, which leaves nobody with a history to judge "
-        f"or nobody to choose on: {n:,} people can show a difference in NDCG of {_shown(n)}. Usable: {told}."
+        f"Judge models on {title} by {best}, although the card recommends {default}, which leaves too few "
+        f"to judge or to choose on: {n:,} people can show a difference in NDCG of {detectable_difference(n):.3f}. Usable: {told}."
     )
-
-
-def _shown(n: int) -> str:
-    return f"{detectable_difference(n):.3f}" if n > 1 else "no size, being alone"
 
 
 def _promise(name: str, facts: SplitFacts) -> Guardrail:
     broken = [finding for finding in facts.findings if not finding.ok]
     if broken:
         return Guardrail("fail", f"{name}: {broken[0].events:,} {broken[0].what}")
+    if not facts.sizes[2]:
+        return Guardrail("unknown", f"{name} leaves no event in test: nothing to check")
     promised = any(finding.promised for finding in facts.findings)
     return Guardrail("pass", f"{name} {'keeps its promises' if promised else 'promises nothing that could be broken'}")
 
