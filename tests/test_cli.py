@@ -126,7 +126,7 @@ def test_when_a_notebook_fails_those_that_need_it_are_left_out(project, capsys):
             "Not applicable, because nobody is left to judge on the valid part; choose another split.",
         ),
         (
-            [f"u{n % 4},i{n}" for n in range(12)],
+            [f"u{n % 8},i{n % 23}" for n in range(60)],
             "Judge models on own by random, as the card recommends",
             "02_retrieval (",
         ),
