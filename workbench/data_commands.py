@@ -73,7 +73,7 @@ def add_building(parser: argparse.ArgumentParser) -> None:
 
 def add_one(options: argparse.Namespace) -> int:
     from workbench.data import Dataset, add
-    from workbench.data.add import Request
+    from workbench.data.request import Request
 
     columns = {kind: value for option, kind in COLUMNS.items() if (value := getattr(options, option.replace("-", "_"))) is not None}
     reading: dict[str, Any] = {key: getattr(options, key) for key in ("delimiter", "encoding") if getattr(options, key) is not None}

@@ -8,8 +8,9 @@ import pytest
 from tests.data.test_reading import COLUMNS, GOOD, text
 from workbench.cli import main
 from workbench.data import load_card, load_dataset, prepare, versions
-from workbench.data.add import Request, add
+from workbench.data.add import add
 from workbench.data.guess import guess_time
+from workbench.data.request import Request
 from workbench.errors import RequestError, WorkError
 
 

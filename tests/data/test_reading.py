@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from workbench.data import load_dataset
-from workbench.data.add import Request, add
+from workbench.data.add import add
+from workbench.data.request import Request
 from workbench.errors import RequestError
 
 HEADER = ("user", "item", "when", "stars")

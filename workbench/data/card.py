@@ -272,11 +272,16 @@ def parse_card(text: str, where: str) -> Card:
     except tomllib.TOMLDecodeError as error:
         raise RequestError(f"{where} is not TOML: {error}.") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        reason = "no card has such a key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
-        told = f', "{place}"' if place else ""
-        raise RequestError(f"{where}{told}: {reason[:1].lower()}{reason[1:]}.") from None
+        place, reason = first_mistake(error)
+    told = f', "{place}"' if place else ""
+    raise RequestError(f"{where}{told}: {reason}.")  # out here, or it would hold on to pydantic's error and its frames
+
+
+def first_mistake(error: ValidationError) -> tuple[str, str]:
+    """Where and what the first mistake is, in words that fit behind a colon."""
+    first = error.errors(include_context=False, include_url=False)[0]
+    reason = "no card has such a key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+    return ".".join(str(part) for part in first["loc"]), f"{reason[:1].lower()}{reason[1:]}"
 
 
 def card_path(name: str) -> Path:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from workbench.data.card import Rule, SourceFile, Unit
-from workbench.data.reading import check_file, check_text, open_text, records
+from workbench.data.reading import check_file
 from workbench.data.tables import Tables
+from workbench.data.text import check_text, open_text, records
 from workbench.data.times import MAGNITUDES
 from workbench.errors import RequestError
 

@@ -8,6 +8,7 @@ in the form that DuckDB and Spark share.
 import datetime
 import hashlib
 import math
+from abc import abstractmethod
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -66,14 +67,14 @@ class Rule(BaseModel):
     needs_time: ClassVar[bool] = True
     promises: ClassVar[frozenset[Promise]] = frozenset()
 
+    @abstractmethod
     def query(self, n_events: int) -> str:
         """Follows CODED, for a log of so many events: the columns of `coded` and `part`."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def text(self) -> str:
         """The rule in a sentence without its full stop."""
-        raise NotImplementedError
 
 
 class _Shares(Rule):
