@@ -295,3 +295,29 @@ def test_exposures_are_no_repeats_no_ties_and_no_part_of_the_choice_of_a_split(h
     assert facts["events that share person and moment with another"] == "0%"
     assert facts["repeats of a person and item"].startswith("0,")
     assert facts["liked"] == "100% of events (event click)"
+
+
+def test_an_update_reads_as_before_but_for_what_is_said(home, tmp_path):
+    bare = write(tmp_path / "own.csv", text(GOOD, ",", None))
+    columns = {"user_id": "0", "item_id": "1", "timestamp": "2", "value": "3"}
+    add(Request(file=bare, name="own", columns=columns))
+    with pytest.raises(RequestError, match=r"nothing would change: own.csv is what version 1 was made of"):
+        add(Request(file=bare, name="own", update=True))
+    items = write(tmp_path / "items.csv", "item_id,title\ni1,A\ni2,B\ni3,C\n")
+    add(Request(file=bare, name="own", update=True, reading={"quote": ""}, item_table=items))
+    card = load_card("own")
+    assert (card.files.events.header, card.files.events.quote, card.columns.item_key) == (False, "", "item_id")
+    assert load_dataset("own").snapshot.rows("events") == 3
+
+
+def test_the_reason_of_a_guessed_split_is_of_the_version_it_is_said_of(home, tmp_path):
+    add(Request(file=log(tmp_path), name="own", columns=COLUMNS))
+    assert "of 3 people" in load_card("own").split.because
+    add(Request(file=log(tmp_path, GOOD[:2], "fewer.csv"), name="own", update=True))
+    assert "of 2 people" in load_card("own").split.because
+
+
+def test_when_all_share_one_moment_nothing_is_the_last(home, tmp_path):
+    rows = [(f"u{n % 9}", f"i{n}", "1600000000", "5") for n in range(90)]
+    card = add(Request(file=log(tmp_path, rows), name="own", columns=COLUMNS))[0]
+    assert (card.split.default, card.split.because.split(",")[0]) == ("user_random", "all events share one moment")

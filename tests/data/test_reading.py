@@ -299,6 +299,12 @@ def test_a_header_of_known_names_is_seen_over_texts(home, tmp_path):
     assert people(home, tmp_path / "log.csv", {"user_id": "0", "item_id": "1"}) == ["alice", "bob"]
 
 
+def test_an_event_that_looks_like_a_name_is_no_header(home, tmp_path):
+    (tmp_path / "log.csv").write_text("u1,i1,rating,5\nu1,i2,view,4\nu2,i1,view,3\n")
+    assert people(home, tmp_path / "log.csv", {"user_id": "0", "item_id": "1", "event": "2", "value": "3"}) == ["u1", "u2"]
+    assert load_dataset("own").snapshot.rows("events") == 3
+
+
 def test_ids_of_parquet_files_are_what_a_person_would_read(home, tmp_path):
     frame = pd.DataFrame({"user": [7.0, 12.0], "item": ["Zoë".encode(), b"a\\b"], "value": [0.5, 1.0]})
     frame.to_parquet(tmp_path / "log.parquet")
@@ -349,7 +355,15 @@ def test_braces_in_names_are_letters(home, tmp_path):
 def test_a_broken_line_of_json_is_set_apart(home, tmp_path):
     (tmp_path / "log.jsonl").write_text('{"user":"a","item":"b"}\nnope\n{"user":"c","item":"d"}\n')
     assert people(home, tmp_path / "log.jsonl", quarantine=True) == ["a", "c"]
-    assert load_dataset("own").snapshot.manifest["quarantined"][0]["rows"] == 1
+    (apart,) = duckdb.execute(
+        'SELECT "row", "check", reason, record FROM read_parquet(?)', [str(load_dataset("own").snapshot.folder / "quarantine.parquet")]
+    ).fetchall()
+    assert apart == (2, "broken row", "nope is not JSON", "nope")
+    (tmp_path / "log.jsonl").write_text('{"user":"a","item":"b"}\n[1]\n{"user":"c","item":"d"}\n')
+    with pytest.raises(RequestError, match=r"log\.jsonl, row 2: \[1\] is not an object"):
+        add(Request(file=tmp_path / "log.jsonl", name="other"))
+    add(Request(file=tmp_path / "log.jsonl", name="other", quarantine=True))
+    assert load_dataset("other").user_ids == ["a", "c"]
 
 
 def test_what_is_set_apart_stays_apart_when_the_card_is_edited(home, tmp_path):

@@ -229,7 +229,7 @@ def test_exposures_are_in_no_part_and_counted():
     )
     assert sorted(parts.train.values.tolist()) == [3, 4, 5]
     assert (parts.n_exposures, parts.n_discarded, parts.n_events) == (2, 0, 3)
-    assert "2 events that only say what was shown are set apart." in parts.summary()
+    assert "2 events that only say what was shown are not split." in parts.summary()
 
 
 @pytest.mark.parametrize("name", RULES)

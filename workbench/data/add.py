@@ -48,7 +48,7 @@ def add(request: Request) -> tuple[Card, Snapshot, list[str]]:
         place, reason = first_mistake(error)
     except OSError as error:
         raise WorkError(f"could not write the data set {name}: {error}") from error
-    raise RequestError(f"{place}: {reason}.")
+    raise RequestError(f"{place}: {reason}." if place else f"{reason}.")
 
 
 @contextlib.contextmanager
@@ -154,15 +154,23 @@ def _contract(request: Request, before: Contract) -> dict[str, Any]:
 def _next_version(request: Request, before: Card) -> Card:
     """The card of before, for other files; what it says stays, but for what the request says."""
     files = {**{role: file for role, file in before.files if file is not None}, **_files(request)}
-    if not request.reading:  # read as before, as long as it is the same kind of file
-        for role, file in files.items():
-            earlier = getattr(before.files, role)
-            if earlier is not None and earlier.format == file.format:
-                files[role] = earlier.model_copy(update={"sha256": file.sha256, "name": file.name})
+    for role, file in files.items():  # read as before but for what is said, as long as it is the same kind of file
+        earlier = getattr(before.files, role)
+        if earlier is not None and earlier.format == file.format:
+            options = request.reading if role == "events" else ()
+            files[role] = earlier.model_copy(update={key: getattr(file, key) for key in ("sha256", "name", *options)})
     said = {key: value for key, value in (("title", request.title), ("licence", request.licence)) if value is not None}
     sources = {role: open_source(file, home() / file.name) for role, file in files.items()}
     changes = {**said, "version": before.version + 1, "files": files, "contract": _contract(request, before.contract)}
-    return Card.model_validate({**before.model_dump(by_alias=True), **changes, "columns": next_columns(request, before, sources)})
+    card = Card.model_validate({**before.model_dump(by_alias=True), **changes, "columns": next_columns(request, before, sources)})
+    meant = (*request.positive_events, *request.negative_events, *request.exposure_events, request.positive_min, request.negative_max)
+    if (
+        card.model_copy(update={"version": before.version}) == before
+        and request.repeats is None
+        and not any(each is not None for each in meant)
+    ):
+        raise RequestError(f"nothing would change: {request.file.name} is what version {before.version} was made of.")
+    return card
 
 
 def _privacy(tables: Tables) -> dict[str, Privacy]:

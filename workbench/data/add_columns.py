@@ -20,6 +20,9 @@ def next_columns(request: Request, before: Card, sources: Mapping[str, Source]) 
         columns["timestamp"] |= {key: value for key, value in said.items() if value is not None}
     if request.context is not None:
         columns["context"] = {sources["events"].column(name): sources["events"].column(name) for name in request.context}
+    for table, key, events_key in (("users", "user_key", "user_id"), ("items", "item_key", "item_id")):
+        if table in sources and columns[key] is None:
+            columns[key] = _table_key(None, sources[table], columns[events_key], key)
     return columns
 
 

@@ -3,7 +3,7 @@
 import itertools
 
 from workbench.data.card import Card, DefaultSplit, Rule, any_of
-from workbench.data.guess import guess_meanings, guess_split
+from workbench.data.guess import guess_meanings, guess_split, is_guessed
 from workbench.data.request import Request
 from workbench.data.tables import Tables
 from workbench.errors import RequestError, unknown
@@ -26,10 +26,14 @@ def with_meaning(card: Card, request: Request, tables: Tables, first: bool) -> C
     meaning = {**card.meaning.model_dump(by_alias=True), **rules, **({} if repeats is None else {"repeats": repeats})}
     card = Card.model_validate({**card.model_dump(by_alias=True), "meaning": meaning})
     _check_meaning(card, request, tables)
-    if not first:
-        return card
     default, because = guess_split(tables, card.columns.timestamp is not None, any_of(card.meaning.exposure))
-    return card.model_copy(update={"split": DefaultSplit(default=default, because=because)})
+    if first:
+        return card.model_copy(update={"split": DefaultSplit(default=default, because=because)})
+    if not is_guessed(card.split.because):
+        return card
+    if default != card.split.default:  # a person may build on it: it stays, and says what it was said of
+        because = f"version {card.version - 1} had it; now {default} would be guessed, because {because}"
+    return card.model_copy(update={"split": card.split.model_copy(update={"because": because})})
 
 
 def _without(guessed: tuple[Rule, ...], said: list[Rule]) -> tuple[Rule, ...]:

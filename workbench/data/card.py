@@ -95,7 +95,7 @@ class Columns(_Strict):
         if self.user_id is None and self.session_id is None:
             raise ValueError("user_id or session_id should name a column: somebody has to act")
         if clash := [name for name in self.context if name.casefold() in TAKEN]:
-            raise ValueError(f'context cannot have a column "{clash[0]}": that name is taken; give it another in [columns.context]')
+            raise ValueError(f'context cannot have a column "{clash[0]}": that name is taken; give it another in the file')
         return self
 
     @property

@@ -22,7 +22,7 @@ def card_text(card: Card, existing: Path | None) -> str:
     said = {key: said[key] for key in Card.model_fields if key in said}
     if existing is not None:
         document = tomlkit.parse(existing.read_text(encoding="utf-8"))
-        for key in ("title", "licence", "version", "files", "columns", "meaning", "contract", "privacy"):
+        for key in ("title", "licence", "version", "files", "columns", "meaning", "split", "contract", "privacy"):
             if key in said:
                 _merge(document, key, said[key])
         return tomlkit.dumps(document)

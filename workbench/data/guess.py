@@ -66,12 +66,15 @@ def guess_file(path: Path, sha256: str, name: str, options: Mapping[str, Any], p
 
 
 def _has_header(head: Sequence[Sequence[str]]) -> bool:
-    """Whether the first record is a header: it has a name we know, or there are columns of numbers and it has a number in none of them."""
+    """Whether the first record is a header: over columns of numbers it has no number; where all are texts, a name we know that is not
+    below it."""
     rows = [row for row in head[1:] if len(row) == len(head[0])]
     numeric = [place for place in range(len(head[0])) if rows and all(NUMBER.fullmatch(row[place].strip()) for row in rows)]
     names = {name for known in NAMES.values() for name in known.split()}
-    above = bool(numeric) and not any(NUMBER.fullmatch(head[0][place].strip()) for place in numeric)
-    return above or any(_plain(cell) in names for cell in head[0])
+    if numeric:
+        return not any(NUMBER.fullmatch(head[0][place].strip()) for place in numeric)
+    below = [{row[place] for row in rows} for place in range(len(head[0]))]
+    return any(_plain(cell) in names and cell not in cells for cell, cells in zip(head[0], below, strict=True))
 
 
 def _sniffed(path: Path, encoding: str) -> str:
@@ -167,19 +170,29 @@ def guess_split(tables: Tables, has_times: bool, exposure: str) -> tuple[str, st
     """
     acts = f"(SELECT * FROM events WHERE NOT {exposure}) AS acts"
     many, some = (tables.count(f"(SELECT user_code FROM {acts} GROUP BY user_code HAVING count(*) >= {n})") for n in (10, 3))
-    shares, few = many > 0 and 2 * many >= some, f"{many:,} people have the ten events of which a tenth can be judged"
-    if not has_times:
-        return ("user_random" if shares else "random"), f"the log has no times, and {few if shares else f'only {few}'}"
-    n = tables.count(acts)
-    cut = f"(SELECT timestamp AS cut FROM {acts} ORDER BY timestamp LIMIT 1 OFFSET {max(0, n - max(1, n // 10))})"
+    n, moments = tables.count(acts), tables.count(f"(SELECT DISTINCT timestamp FROM {acts})") if has_times else 0
+    if not n:
+        return "user_random", "no event says more than that an item was shown"
+    shares = many > 0 and 2 * many >= some
+    who = "nobody has" if not many else "1 person has" if many == 1 else f"{many:,} people have"
+    few = f"{who} the ten events of which a tenth can be judged"
+    if moments < 2:
+        timeless = "all events share one moment" if has_times else "the log has no times"
+        return ("user_random" if shares else "random"), f"{timeless}, and {few}"
+    cut = f"(SELECT timestamp AS cut FROM {acts} ORDER BY timestamp LIMIT 1 OFFSET {n - max(1, n // 10)})"
     both = tables.count(
         f"(SELECT user_code FROM {acts}, {cut} GROUP BY user_code HAVING min(timestamp) < min(cut) AND max(timestamp) >= min(cut))"
     )
     people = tables.count(f"(SELECT DISTINCT user_code FROM {acts})")
-    told = f"{both:,} of {people:,} people have events on both sides of the moment that leaves a tenth of the events for test"
+    told = f"of {people:,} people {both:,} have events on both sides of the moment that leaves a tenth of the events for test"
     if both >= ENOUGH:
         return "global_time", told
-    return ("user_time", f"only {told}") if shares else ("leave_last_n", f"only {told}, and only {few}")
+    return ("user_time", told) if shares else ("leave_last_n", f"{told}, and {few}")
+
+
+def is_guessed(because: str) -> bool:
+    """Whether the reason for a split is one of `guess_split`'s, which speaks of one version of a log."""
+    return "of which a tenth can be judged" in because or "the moment that leaves a tenth of the events" in because
 
 
 ENOUGH = 200

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -80,7 +80,8 @@ class Source:
             return f"(SELECT {', '.join(map(self._parquet_cell, self.columns))} FROM read_parquet({path}))"
         texts = "{" + ", ".join(f"{literal(name)}: 'VARCHAR'" for name in self.columns) + "}"
         if self.file.format == "jsonl":
-            return f"read_json({path}, format = 'newline_delimited', columns = {texts}, ignore_errors = {str(tolerant).lower()})"
+            skip = f"ignore_errors = {str(tolerant).lower()}"
+            return f"read_json({path}, format = 'newline_delimited', columns = {texts}, {skip})"
         if self.long_delimiter:
             lines, n = self._csv("{'line': 'VARCHAR'}", "", ""), len(names)
             fields = f"(SELECT string_split(line, {literal(self.file.delimiter)}) AS fields FROM {lines})"
@@ -152,18 +153,30 @@ class Source:
             return next((number for number, ending in enumerate(endings, start=2) if ending not in (first, "")), 0)
 
     def _bad_json(self, text: str) -> tuple[int, str]:
-        with open_text(self.path, self.file.encoding) as lines:
-            for number, line in enumerate(lines, start=1):
-                try:
-                    if line.strip() and not isinstance(json.loads(line), dict):
-                        return number, f"{line.strip()[:60]} is not an object"
-                except ValueError:
-                    return number, f"{line.strip()[:60]} is not JSON"
+        if bad := next(self._bad_lines(), None):
+            return bad[0], bad[2]
         found = re.search(r"in line (\d+)", text)
         return int(found[1]) if found else 1, _first_line(text).rstrip(".")
 
+    def objects(self) -> Iterator[dict[str, object]]:
+        """The lines of a JSON lines file that are objects."""
+        bad = {row for row, _, _ in self._bad_lines()}
+        return (json.loads(record.cells[0]) for record in self._records() if record.row not in bad)
+
+    def _bad_lines(self) -> Iterator[tuple[int, str, str]]:
+        """(row, text, what is wrong) of lines that are no JSON objects."""
+        for record in self._records():
+            line = record.cells[0].strip()
+            try:
+                if not isinstance(json.loads(line), dict):
+                    yield record.row, line, f"{line[:60]} is not an object"
+            except ValueError:
+                yield record.row, line, f"{line[:60]} is not JSON"
+
     def rejected(self, connection: duckdb.DuckDBPyConnection) -> list[tuple[int, str, str]]:
-        """(row, its text, what is wrong) of the rows that a tolerant reading over this connection skipped."""
+        """(row, its text, what is wrong) of the rows that a tolerant reading over this connection skipped; of JSON lines, left empty."""
+        if self.file.format == "jsonl":
+            return list(self._bad_lines())
         if not self.is_text:
             return []
         broken = [(record.row, self.file.delimiter.join(record.cells), self._miscount(record)) for record in self._broken()]
@@ -256,13 +269,14 @@ def _open_json(file: SourceFile, path: Path) -> Source:
             raise RequestError(f"{path.name} begins with a byte order mark, which JSON has not. Save it without.")
     if (first := next(records(path, "", "", file.encoding, errors="replace"), None)) and first.cells[0].lstrip().startswith("["):
         raise RequestError(f"{path.name}, row {first.row}: it begins a list; write one object a line.")
+    source = Source(file, path, ())
+    relation = f"read_json_auto({file_literal(path)}, format = 'newline_delimited', records = true, sample_size = -1, ignore_errors = true)"
     with duckdb.connect() as connection:
-        relation = f"read_json_auto({file_literal(path)}, format = 'newline_delimited', sample_size = -1, ignore_errors = true)"
         try:
-            described = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
-        except duckdb.Error as error:
-            raise Source(file, path, ()).explain(error) from None
-    return Source(file, path, tuple(str(row[0]) for row in described))
+            columns = [str(row[0]) for row in connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()]
+        except duckdb.Error:  # lines that are no objects; reading will say which, or set them apart
+            columns = list(dict.fromkeys(key for line in islice(source.objects(), 10_000) for key in line))
+    return replace(source, columns=tuple(columns))
 
 
 def _open_text(file: SourceFile, path: Path) -> Source:

@@ -96,7 +96,7 @@ class Split:
         """What the rule is, what it discards, who has nothing in the test part, and what is judged."""
         people = self.train.events_per_user + self.valid.events_per_user + self.test.events_per_user + self.known.events_per_user > 0
         without = int((people & (self.test.events_per_user == 0)).sum())
-        shown = f" {self.n_exposures:,} events that only say what was shown are set apart." if self.n_exposures else ""
+        shown = f" {self.n_exposures:,} events that only say what was shown are not split." if self.n_exposures else ""
         return (
             f"{self.rule.text}. Of {self.n_events:,} events {self.n_discarded:,} are discarded and {len(self.train):,} trained on.{shown} "
             f"{without:,} of {int(people.sum()):,} people have no event in the test part. Rankings are judged on what people liked; "

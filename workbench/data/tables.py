@@ -214,7 +214,7 @@ def _set_apart(connection: duckdb.DuckDBPyConnection, source: Source, checks: li
     broken = source.rejected(connection)
     failed = connection.execute(f"SELECT {ORDINAL}, TRY_CAST({SHOWN} AS BIGINT), {FAULT} FROM judged WHERE {FAULT} IS NOT NULL").fetchall()
     wanted = {row[0] for row in failed} | {row[1] for row in failed if checks[row[2]].names_record}
-    rows = source.rows(wanted, {line for line, _, _ in broken})
+    rows = source.rows(wanted, {line for line, _, _ in broken} if source.is_text else ())
     places = pd.DataFrame({"number": rows.keys(), "place": rows.values()}, dtype="int64")
     columns = ["fault", "name", "label", "reason", "names_record"]
     named = pd.DataFrame(
@@ -236,6 +236,7 @@ def _set_apart(connection: duckdb.DuckDBPyConnection, source: Source, checks: li
     )
     if broken:
         connection.register("broken", pd.DataFrame(broken, columns=["line", "text", "why"]))
+        connection.execute(f'DELETE FROM quarantine WHERE file = {literal(source.name)} AND "row" IN (SELECT line FROM broken)')
         connection.execute(f"INSERT INTO quarantine SELECT {literal(source.name)}, line, 'broken row', '', '', why, text FROM broken")
 
 

@@ -23,6 +23,8 @@ def _no_times(data: Dataset, least: int = 1) -> Note | None:
     if not data.snapshot.has_times:
         return Note("Not applicable, because the log has no times.")
     n, moments = data.sql("SELECT count(*) AS n, count(DISTINCT timestamp) AS moments FROM acts").iloc[0]
+    if not n:
+        return Note("Not applicable, because no event says more than that an item was shown.")
     if n < least:
         return Note(f"Not applicable, because {n:,} events are too few; {least:,} would show something.")
     return Note("Not applicable, because all events share one moment.") if moments < 2 else None

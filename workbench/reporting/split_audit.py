@@ -178,7 +178,7 @@ def _power(facts: SplitFacts) -> dict[str, object]:
         "with a history": test.known,
         "without": test.n - test.known,
         "to find, each": facts.to_find,
-        "detectable": detectable_difference(test.n) if test.n > 1 else float("nan"),
+        "detectable": detectable_difference(test.n) if test.n > 1 and facts.sizes[0] else float("nan"),
     }
 
 
@@ -202,7 +202,9 @@ def leaks_table(found: Examined) -> Table | Note:
         f"Popularity's {found.metric} on test is taken with the events of a row, without them, and without as many others drawn at random: "
         "what a row costs or lends is the second number against the third."
     )
-    return Table(pd.DataFrame(rows), told) if rows else Note(f"{kept} promises hold, and nothing else was found.")
+    if rows:
+        return Table(pd.DataFrame(rows), told)
+    return Note(f"{kept} promises hold, and nothing else was found." if kept else "Nothing to check: no split has an event in test.")
 
 
 def _leak_row(name: str, facts: SplitFacts, finding: Finding, metric: str) -> dict[str, object]:
@@ -264,7 +266,7 @@ def audit_verdict(data: Dataset, found: Examined) -> Verdict:
 
 def _headline(name: str, facts: SplitFacts) -> Headline:
     test = facts.judged["test"]
-    shows = f"; shows a difference of {detectable_difference(test.n):.3f}" if test.n > 1 else ""
+    shows = f"; shows a difference of {detectable_difference(test.n):.3f}" if test.n > 1 and facts.sizes[0] else ""
     return Headline(f"Judged by {name}", f"{test.n:,}", f"{test.known:,} of them with a history{shows}")
 
 
