@@ -24,7 +24,7 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
 from workbench.errors import NotApplicable, WorkError, unknown
-from workbench.parameters import Parameter, check_ranges, declared, load_plans, resolve
+from workbench.parameters import Parameter, check_against_data, check_ranges, declared, load_plans, resolve
 from workbench.paths import checked_name, home
 from workbench.reporting.record import FOUND, RUN_FOLDER
 from workbench.run_folder import claimed_folder, complete_killed_runs, complete_run, describe_run, finished_run, hand_over_not_applicable
@@ -98,7 +98,8 @@ def run(name: str, given: Mapping[str, Any], profile: str = "quick", cell_timeou
     path = notebook_path(name)
     parameters = resolve_parameters(name, given, profile)
     run = describe_run(path, parameters, profile)
-    check_ranges(parameters, given.keys())  # again, because only now are data that had to be fetched at hand
+    if "dataset" in parameters:
+        check_against_data(parameters, given.keys())  # again, because only now are data that had to be fetched at hand
     try:
         complete_killed_runs()
         if resume and (finished := finished_run(path, run)):

@@ -1,14 +1,18 @@
 """Bring your own: what is guessed, what is written, the next version, and the contract between versions."""
 
+import argparse
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 
 from tests.data.test_reading import COLUMNS, GOOD, text
+from workbench import data_commands
 from workbench.cli import main
 from workbench.data import load_card, load_dataset, prepare, versions
 from workbench.data.add import add
+from workbench.data.card import Allowance, Unit
 from workbench.data.guess import guess_time
 from workbench.data.request import Request
 from workbench.errors import RequestError, WorkError
@@ -252,6 +256,15 @@ def test_a_memory_limit_is_a_size(home, tmp_path, capsys):
     assert main([*arguments, "--memory-limit", "plenty"]) == 2
     assert 'memory limit "plenty" should be a size like 500MB or 2GB.' in capsys.readouterr().err
     assert main([*arguments, "--memory-limit", "100MB"]) == 0
+
+
+def test_what_the_command_line_lists_is_what_a_card_may_say():
+    """Listed apart, because `--help` should not wait for the data package."""
+    assert get_args(Allowance) == data_commands.ALLOWED
+    parser = argparse.ArgumentParser()
+    data_commands.add_options(parser)
+    (unit,) = (action for action in parser._actions if action.dest == "unit")
+    assert unit.choices == get_args(Unit)
 
 
 def test_what_an_update_says_is_done_and_the_rest_stays(home, tmp_path):

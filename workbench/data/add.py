@@ -3,20 +3,31 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from filelock import FileLock
 from pydantic import ValidationError
 
 from workbench.data.add_columns import first_columns, next_columns
 from workbench.data.add_meaning import with_meaning
-from workbench.data.card import FIRST_CLASS, Allowance, Card, Contract, SourceFile, card_path, first_mistake, load_card
+from workbench.data.card import (
+    FIRST_CLASS,
+    Allowance,
+    Card,
+    Contract,
+    PrivacyClass,
+    SourceFile,
+    TimeColumn,
+    card_path,
+    first_mistake,
+    load_card,
+    refs,
+)
 from workbench.data.card_text import card_text
 from workbench.data.guess import guess_file
 from workbench.data.reading import open_source
 from workbench.data.request import Request
 from workbench.data.snapshot import Snapshot, publish
-from workbench.data.source import sha256_of
 from workbench.data.tables import Tables, read_tables
 from workbench.errors import RequestError, WorkError, unknown
 from workbench.files import whole_file
@@ -25,8 +36,7 @@ from workbench.paths import checked_name, home
 ALLOWANCES: tuple[str, ...] = get_args(Allowance)
 ONCE = ("removed", "retyped", "volume", "null share")
 """Allowances of a change between two versions; they hold for that change alone."""
-Privacy = Literal["public", "behavioural", "sensitive", "identifier"]
-PRIVACY: dict[str, Privacy] = {"user_id": "identifier", "session_id": "identifier", "request_id": "identifier", "item_id": "public"}
+PRIVACY: dict[str, PrivacyClass] = {"user_id": "identifier", "session_id": "identifier", "request_id": "identifier", "item_id": "public"}
 
 
 def add(request: Request) -> tuple[Card, Snapshot, list[str]]:
@@ -64,7 +74,7 @@ def _name_taken(name: str) -> Iterator[None]:
 
 def _added(request: Request, name: str, before: Card | None) -> tuple[Card, Snapshot, list[str]]:
     card = _next_version(request, before) if before else _first_card(request)
-    with read_tables(card, _paths(card), quarantine=request.quarantine, memory_limit=request.memory_limit) as tables:
+    with read_tables(card, _paths(card), memory_limit=request.memory_limit) as tables:
         card = with_meaning(card, request, tables, first=before is None)
         card = card.model_copy(update={"privacy": {**_privacy(tables), **card.privacy}})
         understood = _understood(card, tables)
@@ -98,8 +108,7 @@ def _files(request: Request) -> dict[str, SourceFile]:
         positions = bool(request.columns) and all(each.isdecimal() for text in request.columns.values() for each in text.split(","))
         if role != "events" and "delimiter" in options and not _has(path, str(options["delimiter"])):
             options = {key: value for key, value in options.items() if key not in ("delimiter", "quote")}
-        file = guess_file(path, "0" * 64, _named(path), options, positions and role == "events")
-        files[role] = file.model_copy(update={"sha256": sha256_of(path)})
+        files[role] = guess_file(path, _named(path), options, positions and role == "events")
     return files
 
 
@@ -173,9 +182,9 @@ def _next_version(request: Request, before: Card) -> Card:
     return card
 
 
-def _privacy(tables: Tables) -> dict[str, Privacy]:
+def _privacy(tables: Tables) -> dict[str, PrivacyClass]:
     """A cautious class for every column: people's attributes are sensitive, items' are public, what people did is behavioural."""
-    usual: dict[str, Privacy] = {"events": "behavioural", "users": "sensitive", "items": "public"}
+    usual: dict[str, PrivacyClass] = {"events": "behavioural", "users": "sensitive", "items": "public"}
     return {
         name: PRIVACY.get(name, usual[table])
         for table in ("items", "events", "users")
@@ -193,11 +202,10 @@ def _understood(card: Card, tables: Tables) -> list[str]:
         if file.format == "delimited"
         else ""
     )
-    read = {name: getattr(card.columns, name) for name in FIRST_CLASS if getattr(card.columns, name) is not None}
-    used = {events.column(ref) for key in [*read.values(), *card.columns.context.values()] for ref in _refs(key)}
-    told = ", ".join(
-        f"{name} ← {events.label(tuple(_refs(key)))}{_time_told(card) if name == 'timestamp' else ''}" for name, key in read.items()
-    )
+    said = {name: getattr(card.columns, name) for name in FIRST_CLASS}
+    read = {name: key.column if isinstance(key, TimeColumn) else key for name, key in said.items() if key is not None}
+    used = {events.column(ref) for key in [*read.values(), *card.columns.context.values()] for ref in refs(key)}
+    told = ", ".join(f"{name} ← {events.label(key)}{_time_told(card) if name == 'timestamp' else ''}" for name, key in read.items())
     unread = [name for name in events.columns if name not in used]
     lines = [f"file: {events.name}, {file.format}{between}", f"columns: {told}"]
     if card.columns.context:
@@ -207,12 +215,6 @@ def _understood(card: Card, tables: Tables) -> list[str]:
     apart = tables.connection.execute('SELECT "check", count(*) FROM quarantine GROUP BY ALL ORDER BY ALL').fetchall()
     lines += [f"set apart: {rows:,} rows, {check}" for check, rows in apart]
     return lines + [f"allowed: {note}" for note in tables.notes]
-
-
-def _refs(key: Any) -> tuple[Any, ...]:
-    if hasattr(key, "column"):
-        return (key.column,)
-    return key if isinstance(key, tuple) else (key,)
 
 
 def _time_told(card: Card) -> str:

@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from workbench.data.card import FIRST_CLASS, Card, Key
+from workbench.data.card import FIRST_CLASS, Card, Key, refs
 from workbench.data.guess import CONTEXT, guess_column, guess_time
 from workbench.data.reading import Source
 from workbench.data.request import Request
 from workbench.errors import RequestError
+
+TABLE_KEYS = (("users", "user_key", "user_id"), ("items", "item_key", "item_id"))
+"""A table, what the card calls its key, and the same id in the log."""
 
 
 def next_columns(request: Request, before: Card, sources: Mapping[str, Source]) -> dict[str, Any]:
@@ -20,7 +23,7 @@ def next_columns(request: Request, before: Card, sources: Mapping[str, Source]) 
         columns["timestamp"] |= {key: value for key, value in said.items() if value is not None}
     if request.context is not None:
         columns["context"] = {sources["events"].column(name): sources["events"].column(name) for name in request.context}
-    for table, key, events_key in (("users", "user_key", "user_id"), ("items", "item_key", "item_id")):
+    for table, key, events_key in TABLE_KEYS:
         if table in sources and columns[key] is None:
             columns[key] = _table_key(None, sources[table], columns[events_key], key)
     return columns
@@ -30,7 +33,7 @@ def first_columns(request: Request, sources: Mapping[str, Source]) -> dict[str, 
     """[columns] of the card: those that were named, and guesses for the others."""
     events = sources["events"]
     found: dict[str, Any] = {kind: _key(text) for kind, text in request.columns.items() if not kind.endswith("_key")}
-    taken = {events.column(ref) for key in found.values() for ref in (key if isinstance(key, tuple) else (key,))}
+    taken = {events.column(ref) for key in found.values() for ref in refs(key)}
     for kind in FIRST_CLASS:
         if kind not in found and (guessed := guess_column(kind, events.columns, taken)):
             found[kind] = guessed
@@ -50,9 +53,9 @@ def first_columns(request: Request, sources: Mapping[str, Source]) -> dict[str, 
             raise RequestError(f"--time {','.join(map(str, time))} should name one column.")
         found["timestamp"] = _time(request, events, events.column(time))
     found |= {"context": {name: name for name in (events.column(name) for name in context)}}
-    for table, key, flag in (("users", "user_key", "person"), ("items", "item_key", "item_id")):
+    for table, key, events_key in TABLE_KEYS:
         if table in sources:
-            found[key] = _table_key(request.columns.get(key), sources[table], found.get("user_id" if flag == "person" else "item_id"), key)
+            found[key] = _table_key(request.columns.get(key), sources[table], found.get(events_key), key)
     return found
 
 

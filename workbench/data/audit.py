@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import duckdb
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -193,11 +194,15 @@ def _columns(part: Interactions, code: int) -> tuple[Tensor, ...]:
 def _found(connection: duckdb.DuckDBPyConnection, parts: Split, leak: Leak) -> Finding:
     included = INCLUDED[leak.part]
     query = f"SELECT place, user_code FROM parts AS e WHERE part IN ({', '.join(map(str, included))}) AND {leak.condition}"
-    rows = connection.execute(query).fetchnumpy()
     total = sum(len(part) for name, part in parts.parts().items() if CODES[name] in included)
-    people = len(set(rows["user_code"].tolist()))
+    return _finding(connection, query, leak.what, leak.part, total, _promised(leak, parts))
+
+
+def _finding(connection: duckdb.DuckDBPyConnection, query: str, what: str, part: str, of: int, promised: bool) -> Finding:
+    """query: SQL for (place, user_code) of the events that were found."""
+    rows = connection.execute(query).fetchnumpy()
     places = torch.from_numpy(rows["place"]).to(torch.int64)
-    return Finding(leak.what, len(places), total, _promised(leak, parts), people, leak.part, places)
+    return Finding(what, len(places), of, promised, len(np.unique(rows["user_code"])), part, places)
 
 
 def _spellings(connection: duckdb.DuckDBPyConnection, log: Log, of: int) -> Finding:
@@ -207,8 +212,7 @@ def _spellings(connection: duckdb.DuckDBPyConnection, log: Log, of: int) -> Find
             code = f"{table[:-1]}_code"
             spelled = f"SELECT {code}, min({code}) OVER (PARTITION BY {SPELLING.format(id=key)}) AS {code}_spelled FROM {table}"
             connection.register(f"spelled_{table}", ids.execute(spelled).df())
-    rows = connection.execute(
-        """
+    query = """
         WITH spelled AS (
             SELECT place, part, p.user_code, p.item_code, user_code_spelled, item_code_spelled
             FROM parts AS p JOIN spelled_users AS u ON p.user_code = u.user_code JOIN spelled_items AS i ON p.item_code = i.item_code)
@@ -217,8 +221,5 @@ def _spellings(connection: duckdb.DuckDBPyConnection, log: Log, of: int) -> Find
             SELECT 1 FROM spelled AS o
             WHERE o.part <> 2 AND o.user_code_spelled = e.user_code_spelled AND o.item_code_spelled = e.item_code_spelled
               AND (o.user_code <> e.user_code OR o.item_code <> e.item_code))"""
-    ).fetchnumpy()
     what = "test events whose person and item are in training or validation under another spelling of an id"
-    return Finding(
-        what, len(rows["place"]), of, False, len(set(rows["user_code"].tolist())), "test", torch.from_numpy(rows["place"]).to(torch.int64)
-    )
+    return _finding(connection, query, what, "test", of, False)

@@ -24,6 +24,12 @@ Key = Ref | tuple[Ref, ...]
 """Several columns make one id together."""
 Allowance = Literal["duplicate", "missing from table", "future", "unit", "retyped", "removed", "volume", "null share"]
 
+
+def refs(key: Key) -> tuple[Ref, ...]:
+    """The columns of a key, one or several."""
+    return key if isinstance(key, tuple) else (key,)
+
+
 OPTIONAL = ("value", "event", "request_id", "session_id", "position", "propensity")
 """Columns of a log that may be there, beside user_id, item_id and timestamp."""
 FIRST_CLASS = ("user_id", "item_id", "timestamp", *OPTIONAL)

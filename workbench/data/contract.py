@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workbench.data import times
-from workbench.data.card import Card, Contract, Key
+from workbench.data.card import Card, Contract, Key, refs
 from workbench.data.engine import literal, quoted
 from workbench.data.reading import MEND, Source
 from workbench.errors import RequestError
@@ -99,8 +99,7 @@ DUPLICATE_MEND = "Mend the row, pass --quarantine to set such rows apart, or --a
 
 def table_reading(source: Source, key: str, ref: Key) -> Reading:
     """Of a table of people or items: its key, and every other column as text under its own name."""
-    refs = ref if isinstance(ref, tuple) else (ref,)
-    used = {source.column(each) for each in refs}
+    used = {source.column(each) for each in refs(ref)}
     names = [name for name in source.columns if name not in used]
     if taken := [name for name in names if name.casefold() in {"user_id", "item_id", "user_code", "item_code"}]:
         raise RequestError(f'{source.name}: the column "{taken[0]}" has a name that is taken. Give it another.')

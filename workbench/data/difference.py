@@ -3,7 +3,7 @@
 from typing import Any
 
 from workbench.data.engine import connect, file_literal, quoted
-from workbench.data.snapshot import Snapshot
+from workbench.data.snapshot import Snapshot, with_ids
 from workbench.data.tables import TABLES
 
 
@@ -34,16 +34,11 @@ def _table(before: Snapshot, after: Snapshot, table: str) -> list[str]:
 
 
 def _readable(snapshot: Snapshot, table: str, columns: list[str]) -> str:
-    """SQL for a table with ids in place of codes, which mean something in their own snapshot alone."""
+    """SQL for these columns of a table, events with ids in place of codes."""
     path = {each: f"read_parquet({file_literal(snapshot.folder / f'{each}.parquet')})" for each in TABLES}
-    if table != "events":
-        return f"SELECT {', '.join(quoted(name) for name in columns)} FROM {path[table]}"
-    listed = "".join(f", {quoted(name)}" for name in columns)
-    return (
-        f"SELECT user_id, item_id{listed} FROM {path['events']} AS e "
-        f"JOIN (SELECT user_code, user_id FROM {path['users']}) USING (user_code) "
-        f"JOIN (SELECT item_code, item_id FROM {path['items']}) USING (item_code)"
-    )
+    if table == "events":
+        columns, path[table] = ["user_id", "item_id", *columns], f"({with_ids(path['events'], path['users'], path['items'])})"
+    return f"SELECT {', '.join(quoted(name) for name in columns)} FROM {path[table]}"
 
 
 def _card(place: str, before: Any, after: Any) -> list[str]:

@@ -10,8 +10,9 @@ from typing import Any
 
 from workbench.data.card import Rule, SourceFile, Unit
 from workbench.data.reading import check_file
+from workbench.data.source import sha256_of
 from workbench.data.tables import Tables
-from workbench.data.text import check_text, open_text, records
+from workbench.data.text import check_text, records
 from workbench.data.times import MAGNITUDES
 from workbench.errors import RequestError
 
@@ -38,13 +39,13 @@ SHOWN = {"impression", "impressions", "shown", "show", "exposure", "display", "s
 DISLIKED = {"hide", "dislike", "skip", "dismiss", "block", "report", "downvote", "return", "refund"}
 
 
-def guess_file(path: Path, sha256: str, name: str, options: Mapping[str, Any], positions: bool = False) -> SourceFile:
+def guess_file(path: Path, name: str, options: Mapping[str, Any], positions: bool = False) -> SourceFile:
     """How to read a file. options: `delimiter`, `quote`, `encoding`, `header`, those that were given; `positions`: columns go by number.
 
     Raises RequestError for a file that is not there, empty, binary, or whose delimiter nobody can tell.
     """
     check_file(path)
-    known: dict[str, Any] = {"name": name, "sha256": sha256}
+    known: dict[str, Any] = {"name": name, "sha256": sha256_of(path)}
     with path.open("rb") as file:
         magic = file.read(4)
     if magic == b"PAR1":
@@ -79,13 +80,7 @@ def _has_header(head: Sequence[Sequence[str]]) -> bool:
 
 def _sniffed(path: Path, encoding: str) -> str:
     """The delimiter that every one of the first lines has equally often, if only outside of quotes."""
-    try:
-        with open_text(path, encoding) as lines:
-            head = [re.sub(r'"[^"]*"', "", line) for line, _ in zip(lines, range(20), strict=False) if line.strip()]
-    except UnicodeDecodeError as error:
-        raise RequestError(
-            f"{path.name} is not {encoding} (byte {error.start}). Name the encoding with --encoding latin-1 or utf-16."
-        ) from None
+    head = [re.sub(r'"[^"]*"', "", line.cells[0]) for line in islice(records(path, "", "", encoding), 20)]
     found = [delimiter for delimiter in DELIMITERS if head and delimiter in head[0]]
     even = [delimiter for delimiter in found if len({line.count(delimiter) for line in head}) == 1]
     if not found:

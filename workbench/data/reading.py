@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 
-from workbench.data.card import Key, Ref, SourceFile
+from workbench.data.card import Key, Ref, SourceFile, refs
 from workbench.data.engine import file_literal, literal, quoted
 from workbench.data.text import Record, check_text, open_text, records, told
 from workbench.errors import RequestError, unknown
@@ -67,11 +67,11 @@ class Source:
 
     def parts(self, key: Key) -> list[str]:
         """SQL for each column of a key."""
-        return [quoted(self.column(ref)) for ref in (key if isinstance(key, tuple) else (key,))]
+        return [quoted(self.column(ref)) for ref in refs(key)]
 
     def label(self, key: Key) -> str:
         """What a message calls the column."""
-        return ", ".join(self.column(ref) for ref in (key if isinstance(key, tuple) else (key,)))
+        return ", ".join(self.column(ref) for ref in refs(key))
 
     def relation(self, tolerant: bool = False) -> str:
         """SQL that reads the file as columns of text, in its order; `tolerant` skips rows that are broken instead of failing."""

@@ -299,6 +299,8 @@ RULES: Mapping[str, type[Rule]] = {
     "new_user": NewUser,
     "new_item": NewItem,
 }
+TIMELESS = ", ".join(name for name, rule in RULES.items() if not rule.needs_time)
+"""The rules for a log without times, as a message lists them."""
 
 
 def make_rule(name: str, options: Mapping[str, Any]) -> Rule:

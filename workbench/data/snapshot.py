@@ -90,15 +90,20 @@ class Snapshot:
             "CREATE VIEW coded_events AS "
             f"SELECT * EXCLUDE (file_row_number), file_row_number AS place{nothing} FROM read_parquet({path}, file_row_number = true)"
         )
-        connection.execute(
-            "CREATE VIEW events AS SELECT user_id, item_id, e.* EXCLUDE (user_code, item_code, place) FROM coded_events AS e "
-            "JOIN (SELECT user_code, user_id FROM users) USING (user_code) JOIN (SELECT item_code, item_id FROM items) USING (item_code)"
-        )
+        connection.execute(f"CREATE VIEW events AS SELECT * EXCLUDE (place) FROM ({with_ids('coded_events', 'users', 'items')})")
         return connection
 
     def pseudonym_key(self) -> bytes:
         """The secret that turns ids into pseudonyms; one for all snapshots of a data set. In a report, 943 guesses would undo them."""
         return (self.folder.parent / KEY).read_bytes()
+
+
+def with_ids(events: str, users: str, items: str) -> str:
+    """SQL for coded events with ids in place of codes, which mean something in their own snapshot alone; each argument SQL for a table."""
+    return (
+        f"SELECT user_id, item_id, e.* EXCLUDE (user_code, item_code) FROM {events} AS e "
+        f"JOIN (SELECT user_code, user_id FROM {users}) USING (user_code) JOIN (SELECT item_code, item_id FROM {items}) USING (item_code)"
+    )
 
 
 def snapshots_folder(name: str) -> Path:

@@ -20,8 +20,8 @@ from workbench.data.card import Card, any_of
 from workbench.data.engine import literal
 from workbench.data.holdout import Holdout, tie_ranks
 from workbench.data.interactions import Interactions
-from workbench.data.power import PLANNING_SD, detectable_difference
-from workbench.data.rules import CODED, IN_TIME, RULES, Rule, make_rule, mixers
+from workbench.data.power import detectable_difference
+from workbench.data.rules import CODED, IN_TIME, TIMELESS, Rule, make_rule, mixers
 from workbench.data.snapshot import Snapshot
 from workbench.errors import NotApplicable, unknown
 from workbench.files import whole_file
@@ -152,12 +152,6 @@ class Split:
         return {name: getattr(self, name) for name in CODES}
 
 
-POWER_NOTE = (
-    "Detectable NDCG: the smallest true difference between two models that so many people show with 80 % power, planned with a standard "
-    f"deviation of {PLANNING_SD} over people."
-)
-
-
 def split(log: Log, name: str = "default", seed: int = 0, refit: Refit = "train", **options: Any) -> Split:
     """Split a data set by one of the named rules; "default" is the one its card recommends, with the parameters the card has for it.
 
@@ -212,8 +206,7 @@ def chosen_rule(log: Log, name: str, options: dict[str, Any]) -> tuple[str, Rule
         name, options = default.default, {**default.parameters, **options}
     rule = make_rule(name, options)
     if rule.needs_time and not log.snapshot.has_times:
-        timeless = ", ".join(each for each, kind in RULES.items() if not kind.needs_time)
-        raise NotApplicable(f"the split {name} needs times, and {log.snapshot.name} has none; choose one of {timeless}.")
+        raise NotApplicable(f"the split {name} needs times, and {log.snapshot.name} has none; choose one of {TIMELESS}.")
     return name, rule
 
 

@@ -22,6 +22,19 @@ def _canvas(width: float, height: float) -> tuple[MplFigure, Axes]:
     return figure, axes
 
 
+def _intervals(rows: Sequence[tuple[str, Interval]], what: str) -> MplFigure:
+    """A mark with its interval for each row, from zero on."""
+    figure, axes = _canvas(7.5, 0.6 + 0.42 * len(rows))
+    for row, (_, interval) in enumerate(rows):
+        axes.plot([interval.low, interval.high], [row, row], color=MARK, linewidth=1.8)
+        axes.plot(interval.value, row, "o", markersize=7, color=MARK)
+    axes.set_yticks(range(len(rows)), [title for title, _ in rows], color=INK)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlim(left=0)
+    axes.set_xlabel(what, color=SOFT)
+    return figure
+
+
 def forest(comparisons: Sequence[Comparison], titles: tuple[str, str], effect: float) -> Figure:
     """Differences by group, with intervals. A hollow mark: too few people to see a difference that matters, and none seen."""
     figure, axes = _canvas(7.5, 0.6 + 0.42 * len(comparisons))
@@ -47,14 +60,7 @@ def forest(comparisons: Sequence[Comparison], titles: tuple[str, str], effect: f
 
 def field(rows: Sequence[tuple[str, Interval]], metric: str) -> Figure:
     """One line for each model, best first."""
-    figure, axes = _canvas(7.5, 0.6 + 0.42 * len(rows))
-    for row, (_, interval) in enumerate(rows):
-        axes.plot([interval.low, interval.high], [row, row], color=MARK, linewidth=1.8)
-        axes.plot(interval.value, row, "o", markersize=7, color=MARK)
-    axes.set_yticks(range(len(rows)), [title for title, _ in rows], color=INK)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlim(left=0)
-    axes.set_xlabel(label(metric), color=SOFT)
+    figure = _intervals(rows, label(metric))
     told = "; ".join(f"{title}: {interval.text()}" for title, interval in rows)
     return Figure(
         figure,
@@ -114,14 +120,7 @@ def over_time(name: str, lines: Mapping[str, Sequence[float]], what: str, alt: s
 
 def by_window(rows: Sequence[tuple[str, Interval]], what: str) -> Figure:
     """One mark with its interval for each window of a backtest."""
-    figure, axes = _canvas(7.5, 0.6 + 0.42 * len(rows))
-    for row, (_, interval) in enumerate(rows):
-        axes.plot([interval.low, interval.high], [row, row], color=MARK, linewidth=1.8)
-        axes.plot(interval.value, row, "o", markersize=7, color=MARK)
-    axes.set_yticks(range(len(rows)), [f"{name}   n {interval.n:,}" for name, interval in rows], color=INK)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlim(left=0)
-    axes.set_xlabel(what, color=SOFT)
+    figure = _intervals([(f"{name}   n {interval.n:,}", interval) for name, interval in rows], what)
     told = "; ".join(f"{name}: {interval.text()}, {interval.n} people" for name, interval in rows)
     caption = (
         f"{what} in each window of the backtest, with 95 % bootstrap intervals over people; the windows have other people and other truths."

@@ -76,11 +76,12 @@ def field_figure(results: Mapping[str, Evaluation], metric: str) -> Figure:
 
 
 def retrieval_verdict(decision: Decision, parts: Split, results: Mapping[str, Evaluation], ks: tuple[int, ...]) -> Verdict:
+    findings = audit(parts)
     return Verdict(
         headline=decision.headline(),
         numbers=_numbers(decision, ks),
-        guardrails=[*_audit_guardrails(audit(parts)), *_quality_guardrails(decision, results)],
-        limits=_limits(decision, parts, results),
+        guardrails=[*_audit_guardrails(findings), *_quality_guardrails(decision, results)],
+        limits=_limits(decision, parts, findings, results),
     )
 
 
@@ -152,7 +153,7 @@ def _quality_guardrails(decision: Decision, results: Mapping[str, Evaluation]) -
     return guardrails
 
 
-def _limits(decision: Decision, parts: Split, results: Mapping[str, Evaluation]) -> list[str]:
+def _limits(decision: Decision, parts: Split, findings: list[Finding], results: Mapping[str, Evaluation]) -> list[str]:
     holdout = parts.holdout("test")
     limits = [
         "Offline gains on logged behaviour often shrink online: people could only like what they were shown or found by themselves.",
@@ -174,5 +175,5 @@ def _limits(decision: Decision, parts: Split, results: Mapping[str, Evaluation])
             limits.append(f"{result.title} left {left:,} of {len(result.users):,} people to {result.fallback}; they are in its numbers.")
         if result.tied_share >= 0.01:
             limits.append(f"{result.tied_share:.0%} of the places of {result.title} were decided by the order among equal scores.")
-    limits += [f"The split does not prevent, and has, {finding.what}: {finding.amount}." for finding in audit(parts) if finding.noted]
+    limits += [f"The split does not prevent, and has, {finding.what}: {finding.amount}." for finding in findings if finding.noted]
     return limits

@@ -1,14 +1,15 @@
 """What each split leaves to judge, what leaks through it, what that does to a metric, and which split to use. Every sentence is
 computed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import pandas as pd
 import torch
 
-from workbench.data import RULES, Dataset, Finding, Holdout, Interactions, Split, audit, detectable_difference, rolling_origin
+from workbench.data import RULES, Dataset, Finding, Holdout, Interactions, Split, audit, detectable_difference
 from workbench.data.power import PLANNING_SD
+from workbench.data.rules import RollingOrigin
 from workbench.errors import NotApplicable
 from workbench.evaluation import Interval, bootstrap_mean, evaluate
 from workbench.models import create
@@ -62,10 +63,9 @@ class Examined:
     splits: dict[str, SplitFacts]
     not_applicable: dict[str, str]
     """Why a split cannot be made."""
-    windows: list[SplitFacts]
-    """The backtest: a test window each, the earliest first."""
-    popularity: list[Interval]
-    """Popularity's NDCG in each window; empty where nobody is judged in one."""
+    backtest: list[tuple[int, Interval]]
+    """For each window of `rolling_origin`, the earliest first: when its test begins (microseconds since 1970 UTC), and popularity's NDCG;
+    empty where nobody is judged in one."""
     k: int
 
     @property
@@ -87,21 +87,19 @@ def examine(data: Dataset, seed: int = 0) -> Examined:
             splits[name] = _facts(data, data.split(name, seed=seed), k, seed)
         except NotApplicable as reason:
             not_applicable[name] = str(reason)
-    windows = rolling_origin(data, seed) if "rolling_origin" in splits else []
     return Examined(
         splits=splits,
         not_applicable=not_applicable,
-        windows=[_facts(data, window, k, seed, effects=False) for window in windows],
-        popularity=_popularity_intervals(windows, k),
+        backtest=_backtest(data, seed, k) if "rolling_origin" in splits else [],
         k=k,
     )
 
 
-def _facts(data: Dataset, parts: Split, k: int, seed: int, effects: bool = True) -> SplitFacts:
+def _facts(data: Dataset, parts: Split, k: int, seed: int) -> SplitFacts:
     holdouts = {part: parts.holdout(part) for part in ("valid", "test")}
     findings = audit(parts, data)
     test = holdouts["test"]
-    counted = len(test.users) > 0 and effects
+    counted = len(test.users) > 0
     leaks = [finding for finding in findings if finding.events] if counted else []
     return SplitFacts(
         name=parts.name,
@@ -128,13 +126,14 @@ def leak_effect(parts: Split, leak: Finding, k: int, seed: int) -> tuple[float, 
     if leak.places is None or leak.part not in ("train", "test"):
         return None
     part = parts.train if leak.part == "train" else parts.test
+    whole = parts.holdout("test")
     guilty = torch.isin(part.order, leak.places)
     random = torch.zeros(len(part), dtype=torch.bool)
     random[torch.randperm(len(part), generator=torch.Generator().manual_seed(seed))[: int(guilty.sum())]] = True
     values = []
     for left_out in (torch.zeros(len(part), dtype=torch.bool), guilty, random):
         rest = part.select(~left_out)
-        train, holdout = (rest, parts.holdout("test")) if leak.part == "train" else (parts.fit_on, _judged_on(parts, rest))
+        train, holdout = (rest, whole) if leak.part == "train" else (parts.fit_on, _judged_on(parts, rest))
         if not len(holdout.users):
             return None
         values.append(_popularity(train, holdout, k))
@@ -149,12 +148,16 @@ def _popularity(train: Interactions, holdout: Holdout, k: int) -> float:
     return evaluate(create("popularity").fit(train), holdout, ks=(k,)).mean(f"ndcg@{k}")
 
 
-def _popularity_intervals(windows: Sequence[Split], k: int) -> list[Interval]:
-    holdouts = [(window, window.holdout("test")) for window in windows]
-    if not holdouts or any(not len(holdout.users) for _, holdout in holdouts):
-        return []
-    results = (evaluate(create("popularity").fit(window.fit_on), holdout, ks=(k,)) for window, holdout in holdouts)
-    return [bootstrap_mean(result.per_user[f"ndcg@{k}"]) for result in results]
+def _backtest(data: Dataset, seed: int, k: int) -> list[tuple[int, Interval]]:
+    windows = []
+    for number in range(1, RollingOrigin().windows + 1):
+        window = data.split("rolling_origin", seed=seed, window=number)
+        holdout = window.holdout("test")
+        if not len(holdout.users):
+            return []
+        result = evaluate(create("popularity").fit(window.fit_on), holdout, ks=(k,))
+        windows.append((int(window.test.timestamps.min()), bootstrap_mean(result.per_user[f"ndcg@{k}"])))
+    return windows
 
 
 def power_table(found: Examined) -> Table:
@@ -241,10 +244,10 @@ def backtest_figure(found: Examined) -> Figure | Note:
     """Popularity over the windows of the rolling origin: how much an answer depends on when it was asked."""
     if "rolling_origin" in found.not_applicable:
         return Note(f"Not applicable, because {found.not_applicable['rolling_origin']}")
-    if not found.popularity:
+    if not found.backtest:
         return Note("Not applicable, because a window of the backtest has nobody to judge.")
-    names = [f"from {pd.to_datetime(window.cuts[-1][1], unit='us'):%-d %b %Y}" for window in found.windows]
-    return by_window(list(zip(names, found.popularity, strict=True)), f"Popularity's {found.metric}")
+    rows = [(f"from {pd.to_datetime(start, unit='us'):%-d %b %Y}", interval) for start, interval in found.backtest]
+    return by_window(rows, f"Popularity's {found.metric}")
 
 
 def audit_verdict(data: Dataset, found: Examined) -> Verdict:

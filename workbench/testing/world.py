@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from pyarrow import csv, parquet
 
 from workbench.errors import RequestError, unknown
+from workbench.files import whole_file
 from workbench.testing.truth import EVENTS, HOUR, LABELS, Floats, Ints, Truth, WorldConfig
 
 KINDS: Final = ("impression", "click", "like", "purchase", "hide", "dwell")
@@ -260,9 +261,9 @@ def _tables(frame: pd.DataFrame) -> Iterator[pa.Table]:
 
 
 def _write(path: Path, tables: Iterator[pa.Table]) -> Path:
-    partial = path.with_name(f".{path.name}.partial")
     first = next(tables)
-    with (parquet.ParquetWriter if path.suffix == ".parquet" else csv.CSVWriter)(partial, first.schema) as writer:
+    kind = parquet.ParquetWriter if path.suffix == ".parquet" else csv.CSVWriter
+    with whole_file(path) as partial, kind(partial, first.schema) as writer:
         for table in chain([first], tables):
             writer.write_table(table)
-    return partial.replace(path)
+    return path
