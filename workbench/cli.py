@@ -50,6 +50,13 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--resume", action="store_true", help="re-use finished runs of which nothing that decides the result has changed")
     _add_execution(report, "full")
     report.set_defaults(command=_report)
+    compare = commands.add_parser("compare", help="two runs, person by person", allow_abbrev=False)
+    for which in ("a", "b"):
+        compare.add_argument(
+            which, metavar=f"RUN_{which.upper()}", help="its name or folder; RUN:MODEL for another than its verdict is about"
+        )
+    compare.add_argument("--metric", action="append", default=[], help="like ndcg@10; repeatable; default: all at the headline's cut-off")
+    compare.set_defaults(command=_compare)
     return parser
 
 
@@ -90,6 +97,14 @@ def _report(options: argparse.Namespace) -> int:
     from workbench.suite import run_suite
 
     return run_suite(options.profile, options.dataset, _timeout(options), options.resume)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from workbench.reporting.compare_runs import compare_runs, describe_comparisons
+
+    for line in describe_comparisons(compare_runs(options.a, options.b, options.metric)):
+        print(line)
+    return 0
 
 
 def _timeout(options: argparse.Namespace) -> int | None:

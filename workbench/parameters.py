@@ -13,11 +13,13 @@ from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, StrictBool, StrictFloat, StrictInt, StrictStr, TypeAdapter
 
-from workbench.data import REFITS, RULES, load_card
+from workbench.data import REFITS, RULES, Card, load_card
+from workbench.data.card import FIRST_CLASS
 from workbench.data.rules import TIMELESS, make_rule
 from workbench.data.snapshot import catalogue_size
 from workbench.errors import RequestError, WorkError, unknown
 from workbench.evaluation import check_cutoff
+from workbench.evaluation.slices import BUILT_IN, dimensions_in
 from workbench.models import parse_names
 from workbench.paths import home
 
@@ -90,6 +92,9 @@ def check_ranges(values: Mapping[str, Value], given: Collection[str]) -> None:
     given: the parameters that somebody asked for. A default that does not go with a data set is no mistake: the notebook says so.
     """
     for name, value in values.items():
+        if isinstance(value, int):
+            _check_number(name, value)
+    for name, value in values.items():
         match name, value:
             case "dataset", str():
                 load_card(value)
@@ -99,12 +104,26 @@ def check_ranges(values: Mapping[str, Value], given: Collection[str]) -> None:
                 make_rule(value, {})
             case "refit", str() if value not in REFITS:
                 raise unknown("refit policy", value, REFITS)
-            case "seed", int() if not 0 <= value < 2**32:
-                raise RequestError(f"seed = {value} should be between 0 and {2**32 - 1}.")
-            case "k", int() if value < 1:
-                raise RequestError(f"k = {value} should be at least 1.")
+            case "slices", str() if value.strip() != "all":
+                _check_slices(value, load_card(str(values["dataset"])) if "dataset" in values else None)
     if "dataset" in values:
         check_against_data(values, given)
+
+
+def _check_number(name: str, value: int) -> None:
+    if name == "seed" and not 0 <= value < 2**32:
+        raise RequestError(f"seed = {value} should be between 0 and {2**32 - 1}.")
+    if name in ("k", "trainings") and value < 1:
+        raise RequestError(f"{name} = {value} should be at least 1.")
+    if name == "windows" and (value < 0 or value == 1):
+        raise RequestError(f"windows = {value} should be 0, for no backtest, or at least 2.")
+
+
+def _check_slices(text: str, card: Card | None) -> None:
+    dimensions = {name for names in dimensions_in(text) for name in names}
+    known = {*BUILT_IN, *card.slices, *(column for column in card.privacy if column not in FIRST_CLASS)} if card else dimensions
+    for name in sorted(dimensions - known):
+        raise unknown("dimension to slice by", name, known)
 
 
 def check_against_data(values: Mapping[str, Value], given: Collection[str]) -> None:

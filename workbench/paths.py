@@ -6,6 +6,8 @@ from pathlib import Path
 
 from workbench.errors import RequestError
 
+RUN_FOLDER = "WORKBENCH_RUN_FOLDER"
+"""Environment variable by which the runner tells a kernel where its run is being put together."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 RESERVED = {
     "default",

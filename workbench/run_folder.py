@@ -210,14 +210,14 @@ def hand_over_not_applicable(partial: Path, run: dict[str, Any], reason: str) ->
             stopped = True
     nbformat.write(notebook, path)
     verdict = Verdict(f"Not applicable, because {reason}").as_json()
-    found = {"dataset": run["dataset"], "split": None, "seed": run["seed"], "metrics": [], "verdict": verdict}
+    found = {"dataset": run["dataset"], "split": None, "seed": run["seed"], "chosen": None, "metrics": [], "verdict": verdict}
     write_json(partial / FOUND, found)
 
 
 def _findings(run: dict[str, Any], partial: Path) -> dict[str, Any]:
     """What `record` handed over. Raises ValueError, KeyError or TypeError when that makes no valid run."""
     found = json.loads((partial / FOUND).read_text(encoding="utf-8"))
-    found = {key: found[key] for key in ("dataset", "split", "seed", "metrics", "verdict")}
+    found = {key: found[key] for key in ("dataset", "split", "seed", "chosen", "metrics", "verdict")}
     validate_run(run | found)
     return found
 

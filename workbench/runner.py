@@ -25,8 +25,8 @@ from papermill.exceptions import PapermillExecutionError
 
 from workbench.errors import NotApplicable, WorkError, unknown
 from workbench.parameters import Parameter, check_against_data, check_ranges, declared, load_plans, resolve
-from workbench.paths import checked_name, home
-from workbench.reporting.record import FOUND, RUN_FOLDER
+from workbench.paths import RUN_FOLDER, checked_name, home
+from workbench.reporting.record import FOUND
 from workbench.run_folder import claimed_folder, complete_killed_runs, complete_run, describe_run, finished_run, hand_over_not_applicable
 
 CELL_TIMEOUT = 1800

@@ -255,7 +255,7 @@ def test_a_split_streamed_to_parquet_is_the_split(ml100k, tmp_path, name):
             ("user_code", part.users),
             ("item_code", part.items),
             ("timestamp", part.timestamps),
-            ("positive", part.positive),
+            ("grade", part.grades),
         ):
             assert of_part[column].to_pylist() == values.tolist(), (which, column)
 

@@ -5,8 +5,10 @@ from workbench.data.audit import Finding, audit, audit_counts, audited
 from workbench.data.card import Card, list_cards, load_card
 from workbench.data.dataset import Dataset, load_dataset
 from workbench.data.difference import difference
+from workbench.data.groups import grouping, groups, item_vectors
 from workbench.data.holdout import Holdout, tie_ranks
 from workbench.data.interactions import Interactions, UserBatch
+from workbench.data.ledger import Ledger, Looks
 from workbench.data.power import detectable_difference
 from workbench.data.rules import RULES
 from workbench.data.snapshot import Snapshot, prepare, version, versions
@@ -20,6 +22,8 @@ __all__ = [
     "Finding",
     "Holdout",
     "Interactions",
+    "Ledger",
+    "Looks",
     "Snapshot",
     "Split",
     "UserBatch",
@@ -29,6 +33,9 @@ __all__ = [
     "audited",
     "detectable_difference",
     "difference",
+    "grouping",
+    "groups",
+    "item_vectors",
     "list_cards",
     "load_card",
     "load_dataset",

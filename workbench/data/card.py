@@ -33,7 +33,7 @@ def refs(key: Key) -> tuple[Ref, ...]:
 OPTIONAL = ("value", "event", "request_id", "session_id", "position", "propensity")
 """Columns of a log that may be there, beside user_id, item_id and timestamp."""
 FIRST_CLASS = ("user_id", "item_id", "timestamp", *OPTIONAL)
-TAKEN = {*FIRST_CLASS, "user_code", "item_code", "place", "file_row_number", "positive", "part"}
+TAKEN = {*FIRST_CLASS, "user_code", "item_code", "place", "file_row_number", "grade", "positive", "part"}
 
 
 class _Strict(BaseModel):
@@ -175,11 +175,22 @@ def any_of(rules: tuple[Rule, ...]) -> str:
     return f"({' OR '.join(rule.sql for rule in rules) or 'FALSE'})"
 
 
+MAX_GRADE = 20
+"""An exponential gain beyond 2^20 would drown every other item of a list."""
+
+
+def _texts(grades: tuple[float, ...] | tuple[str, ...]) -> bool:
+    return bool(grades) and isinstance(grades[0], str)
+
+
 class Meaning(_Strict):
     positive: Rules
     """What counts as liked: rankings are judged on these events. An empty list: nothing does."""
     negative: Rules = ()
     """What counts as disliked."""
+    grades: tuple[float, ...] | tuple[str, ...] = ()
+    """What raises the grade of a liked event above 1, for metrics of graded relevance: rising values (`[4, 5]`: 5 is grade 2), or
+    event types, the least telling first. Without it every liked event has grade 1."""
     exposure: Rules = ()
     """Events that only say that an item was shown. Kept in the snapshot; splits set them apart: nothing is learnt from them, nothing
     masked."""
@@ -187,6 +198,23 @@ class Meaning(_Strict):
     """The smallest difference anyone would act on, by metric: `{"ndcg_10": 0.01}`."""
     repeats: bool
     """Whether taking the same item again is normal, so that masking the seen would be wrong."""
+
+    @field_validator("grades")
+    @classmethod
+    def _rising(cls, grades: tuple[float, ...] | tuple[str, ...]) -> tuple[float, ...] | tuple[str, ...]:
+        if len(grades) > MAX_GRADE or len(set(grades)) < len(grades) or (grades and grades != tuple(sorted(grades)) and not _texts(grades)):
+            raise ValueError(f"should be at most {MAX_GRADE} rising values, or event types, each once")
+        return grades
+
+    @property
+    def grade_sql(self) -> str:
+        """SQL for an event's grade over `value` and `event`: 0 where it is not liked, else at least 1."""
+        if _texts(self.grades):
+            cases = " ".join(f"WHEN {literal(str(name))} THEN {grade}" for grade, name in enumerate(self.grades, start=1))
+            grade = f"coalesce(CASE event {cases} END, 1)"
+        else:
+            grade = f"greatest(1, {' + '.join(f'CASE WHEN value >= {least!r} THEN 1 ELSE 0 END' for least in self.grades) or '1'})"
+        return f"CAST(CASE WHEN {any_of(self.positive)} THEN {grade} ELSE 0 END AS TINYINT)"
 
 
 class DefaultSplit(_Strict):

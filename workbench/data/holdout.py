@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from workbench.data.interactions import Interactions, UserBatch
+from workbench.data.ledger import Ledger
 
 
 def tie_ranks(item_ids: Sequence[str], seed: int) -> Tensor:
@@ -19,6 +20,12 @@ def tie_ranks(item_ids: Sequence[str], seed: int) -> Tensor:
     hashes = [hashlib.md5(f"{seed}\x1f{item}".encode(), usedforsecurity=False).digest() for item in item_ids]
     order = sorted(range(len(hashes)), key=lambda code: (hashes[code], item_ids[code]))
     return torch.argsort(torch.tensor(order, dtype=torch.int64))
+
+
+def sealed_part(label: str) -> str:
+    """What the ledger calls the part that a holdout's label names: snapshot, split, its parameters and the part, whatever the seed."""
+    *which, _, part = label.split("/")
+    return "/".join((*which, part))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -43,6 +50,8 @@ class Holdout:
     """Of these, people left out: they liked nothing there, or only what may not be shown."""
     n_masked_truth: int
     """Liked events that cannot count, because the person had the item before."""
+    ledger: Ledger | None = None
+    """Where looks at a sealed part are written down; None: nothing to seal."""
 
     @classmethod
     def build(
@@ -55,11 +64,12 @@ class Holdout:
         seen: Interactions | None,
         trained: Tensor,
         ties: Tensor,
+        ledger: Ledger | None = None,
     ) -> Self:
         """`people`: bool (n_users,), everyone with an event in the judged part, truth or not."""
         keys = truth.users * truth.n_items + truth.items
         masked = torch.isin(keys, seen.users * truth.n_items + seen.items) if seen else torch.zeros(len(truth), dtype=torch.bool)
-        truth = truth.select(_first_of_each(keys) & ~masked)
+        truth = _one_of_each(truth, keys, ~masked)
         users = torch.nonzero(truth.events_per_user)[:, 0]
         n_people = int(people.sum())
         return cls(
@@ -73,6 +83,7 @@ class Holdout:
             n_people=n_people,
             n_without_truth=n_people - len(users),
             n_masked_truth=int(masked.sum()),
+            ledger=ledger,
         )
 
     def __repr__(self) -> str:
@@ -92,12 +103,19 @@ class Holdout:
         """int64 (n,): events known of each person judged."""
         return self.history.events_per_user[self.users]
 
+    def look(self, model: str, settings: dict[str, Any]) -> None:
+        """Write down that a model is about to be judged here. Raises WorkError when that cannot be done."""
+        if self.ledger is not None:
+            self.ledger.add(sealed_part(self.label), model, settings)
+
     def batch(self, users: Tensor) -> UserBatch:
         return self.history.batch(users)
 
 
-def _first_of_each(keys: Tensor) -> Tensor:
-    """bool, True at the first occurrence of each key."""
+def _one_of_each(truth: Interactions, keys: Tensor, kept: Tensor) -> Interactions:
+    """The first kept event of each key, with the highest grade that the key has."""
     _, inverse = torch.unique(keys, return_inverse=True)
-    first = torch.full((len(keys),), len(keys)).scatter_reduce_(0, inverse, torch.arange(len(keys)), "amin")
-    return first[inverse] == torch.arange(len(keys))
+    places = torch.arange(len(keys))
+    first = torch.full((len(keys),), len(keys)).scatter_reduce_(0, inverse, places, "amin")
+    highest = torch.zeros(len(keys), dtype=truth.grades.dtype).scatter_reduce_(0, inverse, truth.grades, "amax")
+    return replace(truth, grades=highest[inverse]).select((first[inverse] == places) & kept)

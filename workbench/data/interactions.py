@@ -27,8 +27,8 @@ class Interactions:
     """int64, microseconds since 1970 UTC; ascending for each person."""
     values: Tensor
     """float64, as logged (a rating, say)."""
-    positive: Tensor
-    """bool: the event counts as liked; the card says when."""
+    grades: Tensor
+    """int8: 0 where the event does not count as liked, else its grade of relevance, at least 1; the card says which."""
     order: Tensor
     """int64: the event's place in the whole log under the order above, so that parts can be put together again."""
 
@@ -40,15 +40,20 @@ class Interactions:
 
     def select(self, mask: Tensor) -> Self:
         """The events at which `mask` (bool, one for each event) is True, or the events at these places (int64)."""
-        columns = (self.users, self.items, self.timestamps, self.values, self.positive, self.order)
+        columns = (self.users, self.items, self.timestamps, self.values, self.grades, self.order)
         return type(self)(self.n_users, self.n_items, *(column[mask] for column in columns))
+
+    @property
+    def positive(self) -> Tensor:
+        """bool: the event counts as liked."""
+        return self.grades > 0
 
     def positives(self) -> Self:
         return self.select(self.positive)
 
     def plus(self, other: Self) -> Self:
         """Both parts' events, by person and then by `order`."""
-        names = ("users", "items", "timestamps", "values", "positive", "order")
+        names = ("users", "items", "timestamps", "values", "grades", "order")
         both = type(self)(self.n_users, self.n_items, *(torch.cat([getattr(self, n), getattr(other, n)]) for n in names))
         by_order = torch.argsort(both.order, stable=True)
         return both.select(by_order[torch.argsort(both.users[by_order], stable=True)])

@@ -32,7 +32,7 @@ def _fifth_power(x: str) -> str:
 
 CODED = f"""
     WITH named AS (
-            SELECT place, user_code, item_code, coalesce(timestamp, 0) AS timestamp, value, {{positive}} AS positive
+            SELECT place, user_code, item_code, coalesce(timestamp, 0) AS timestamp, value, {{grade}} AS grade
             FROM coded_events WHERE NOT {{exposure}}),
          mixed AS (SELECT *, ({{a}} * CAST(user_code AS BIGINT) + {{c}}) % {PRIME} AS u, {{b}} * CAST(item_code AS BIGINT) % {PRIME} AS i,
                           ({{a}} * (place % {PRIME}) + {{c}}) % {PRIME} AS e FROM named),

@@ -74,6 +74,10 @@ class Snapshot:
         key = f"{table[:-1]}_id"
         return list(pq.read_table(self.folder / f"{table}.parquet", columns=[key])[key].to_pylist())
 
+    def cells(self, table: str, column: str) -> list[str | None]:
+        """A column of `users` or `items`, in the order of codes."""
+        return list(pq.read_table(self.folder / f"{table}.parquet", columns=[column])[column].to_pylist())
+
     def connect(self, memory_limit: str = MEMORY_LIMIT) -> duckdb.DuckDBPyConnection:
         """A fresh in-memory DuckDB with views over the Parquet files.
 

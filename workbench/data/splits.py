@@ -18,8 +18,10 @@ from torch import Tensor
 
 from workbench.data.card import Card, any_of
 from workbench.data.engine import literal
-from workbench.data.holdout import Holdout, tie_ranks
+from workbench.data.holdout import Holdout, sealed_part, tie_ranks
 from workbench.data.interactions import Interactions
+from workbench.data.ledger import NAME as LEDGER
+from workbench.data.ledger import Ledger, Looks
 from workbench.data.power import detectable_difference
 from workbench.data.rules import CODED, IN_TIME, TIMELESS, Rule, make_rule, mixers
 from workbench.data.snapshot import Snapshot
@@ -65,6 +67,8 @@ class Split:
     test: Interactions
     known: Interactions
     """What is revealed of a person at the moment of the request and trained on by nobody; empty but for `new_user`."""
+    ledger: Ledger | None = None
+    """Where looks at the test part are written down."""
     refit: Refit = "train"
     """What models learn from before they are judged on test."""
 
@@ -115,14 +119,22 @@ class Split:
         history = history.plus(self.known) if len(self.known) else history
         fitted = self.train if part == "valid" else self.fit_on
         return Holdout.build(
-            label="/".join((self.snapshot_id, self.name, json.dumps(self.options, sort_keys=True), str(self.seed), part)),
+            label=self._label(part),
             truth=getattr(self, part).positives(),
             people=getattr(self, part).events_per_user > 0,
             history=history,
             seen=None if self.repeats else history,
             trained=fitted.events_per_user > 0,
             ties=self.ties,
+            ledger=self.ledger if part == "test" else None,
         )
+
+    def _label(self, part: str) -> str:
+        return "/".join((self.snapshot_id, self.name, json.dumps(self.options, sort_keys=True), str(self.seed), part))
+
+    def looks(self) -> Looks:
+        """At the test part so far, whatever the seed and whoever looked."""
+        return self.ledger.looks(sealed_part(self._label("test"))) if self.ledger else Looks(0, 0)
 
     def describe(self) -> pd.DataFrame:
         """One row for each judged part: how many people it has, whom it leaves out, who has a history, how small a difference they can
@@ -178,6 +190,7 @@ def split(log: Log, name: str = "default", seed: int = 0, refit: Refit = "train"
         n_exposures=n_exposures,
         ties=tie_ranks(log.item_ids, seed),
         refit=refit,
+        ledger=Ledger(log.snapshot.folder.parent / LEDGER),
         **{which: events.select(torch.nonzero(columns["part"] == code)[:, 0]) for which, code in CODES.items()},
     )
 
@@ -188,7 +201,7 @@ def rolling_origin(log: Log, seed: int = 0, windows: int = 4, share: float = 0.1
 
 
 def write_split(log: Log, path: Path, name: str = "default", seed: int = 0, **options: Any) -> Path:
-    """Stream a split to Parquet without holding it in memory: user_code, item_code, timestamp, value, positive, part (int8: 0 training,
+    """Stream a split to Parquet without holding it in memory: user_code, item_code, timestamp, value, grade, part (int8: 0 training,
     1 validation, 2 test, 3 known), by person and time. For logs whose tensors would not fit. Raises as `split` does.
     """
     _, rule = chosen_rule(log, name, options)
@@ -213,8 +226,8 @@ def chosen_rule(log: Log, name: str, options: dict[str, Any]) -> tuple[str, Rule
 def _query(log: Log, rule: Rule, seed: int, n_events: int) -> str:
     """SQL for the events of all parts, by person and time."""
     meaning = log.card.meaning
-    coded = CODED.format(positive=any_of(meaning.positive), exposure=any_of(meaning.exposure), **mixers(seed))
-    columns = "user_code, item_code, timestamp, coalesce(value, CAST('NaN' AS DOUBLE)) AS value, positive, CAST(part AS TINYINT) AS part"
+    coded = CODED.format(grade=meaning.grade_sql, exposure=any_of(meaning.exposure), **mixers(seed))
+    columns = "user_code, item_code, timestamp, coalesce(value, CAST('NaN' AS DOUBLE)) AS value, grade, CAST(part AS TINYINT) AS part"
     return f"SELECT {columns} FROM ({coded}{rule.query(n_events)}) AS parted WHERE part IS NOT NULL ORDER BY user_code, {IN_TIME}"
 
 
@@ -233,6 +246,6 @@ def _interactions(columns: dict[str, Tensor], n_users: int, n_items: int) -> Int
         items=columns["item_code"].long(),
         timestamps=columns["timestamp"],
         values=columns["value"],
-        positive=columns["positive"],
+        grades=columns["grade"],
         order=torch.arange(len(columns["user_code"])),
     )

@@ -1,29 +1,58 @@
 """Metrics, the harness, intervals, comparisons, decisions. Takes anything that scores; knows no model."""
 
-from workbench.evaluation.comparison import Comparison, by_mean, compare, compare_groups, letters
+from workbench.evaluation.backtest import Backtest, backtest
+from workbench.evaluation.comparison import Comparison, by_mean, compare, compare_models, compare_slices, letters
 from workbench.evaluation.decision import Decision, decide
-from workbench.evaluation.groups import by_activity
-from workbench.evaluation.harness import Evaluation, Scorer, check_cutoff, cutoffs, evaluate
+from workbench.evaluation.exposure import SET_METRICS, set_difference
+from workbench.evaluation.harness import Evaluation, Scorer, check_cutoff, cutoffs, evaluate, pool
 from workbench.evaluation.intervals import Interval, bootstrap_mean, bootstrap_means
-from workbench.evaluation.metrics import METRICS, label
+from workbench.evaluation.metrics import METRICS, label, one_truth_ndcg, recall_ceiling, split_name
+from workbench.evaluation.slices import (
+    Slice,
+    all_slices,
+    by_activity,
+    by_column,
+    by_popularity,
+    by_return,
+    by_service,
+    by_window,
+    named_slices,
+)
 
 __all__ = [
     "METRICS",
+    "SET_METRICS",
+    "Backtest",
     "Comparison",
     "Decision",
     "Evaluation",
     "Interval",
     "Scorer",
+    "Slice",
+    "all_slices",
+    "backtest",
     "bootstrap_mean",
     "bootstrap_means",
     "by_activity",
+    "by_column",
     "by_mean",
+    "by_popularity",
+    "by_return",
+    "by_service",
+    "by_window",
     "check_cutoff",
     "compare",
-    "compare_groups",
+    "compare_models",
+    "compare_slices",
     "cutoffs",
     "decide",
     "evaluate",
     "label",
     "letters",
+    "named_slices",
+    "one_truth_ndcg",
+    "pool",
+    "recall_ceiling",
+    "set_difference",
+    "split_name",
 ]

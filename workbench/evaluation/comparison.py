@@ -4,23 +4,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from string import ascii_letters
-from typing import Literal
+from typing import Literal, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from workbench.data import detectable_difference
 from workbench.errors import RequestError
+from workbench.evaluation.contrast import Contrast
 from workbench.evaluation.harness import Evaluation
-from workbench.evaluation.intervals import Interval, bootstrap_mean
+from workbench.evaluation.intervals import Interval
+from workbench.evaluation.permutation import ALPHA, holm
+from workbench.evaluation.slices import Slice
 
-ALPHA = 0.05
-PERMUTATIONS = 9_999
 MIN_PEOPLE = 30
 """Below this an interval is too narrow to exclude anything by."""
 Call = Literal["better", "worse", "no difference", "too few to say"]
+EVERYONE = Slice("all", "everyone")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,91 +30,130 @@ class Comparison:
     a: str
     b: str
     metric: str
+    dimension: str
+    """What the slice is one of: "activity", "gender"; "all" for everyone."""
     group: str
+    """The slice's name."""
     difference: Interval
-    """Its level is 1 - ALPHA / m where m groups are compared at once (Bonferroni)."""
+    """Of several slices compared at once, the intervals hold for all of them together: 95 % of the time every one covers."""
     p_value: float
-    """Sign-flip permutation test of no difference, two-sided; Holm-adjusted over the comparisons made at once."""
+    """Sign-flip permutation test of no difference, two-sided; Holm-adjusted over the comparisons made at once. With several trainings,
+    from Student's t."""
+    effect_size: float
+    """Mean over standard deviation of the differences, Cohen's d for pairs; 0 where nobody differs, NaN for one person."""
     wins: int
+    ties: int
     losses: int
     detectable: float
-    """The smallest true difference that this many people show with 80 % power at the level of the interval."""
+    """The smallest true difference that this many people show with 80 % power, as one of the comparisons made at once. Where nobody
+    differs, 3 / n: so many people like these may still differ (the rule of three, Hanley and Lippman-Hand, JAMA 1983), each by 1 at most.
+    """
 
     @property
     def significant(self) -> bool:
         return self.p_value < ALPHA
 
     def verdict(self, effect: float) -> Call:
-        """ "no difference": not significant, and the whole interval of at least MIN_PEOPLE people lies within `effect` of zero."""
+        """ "no difference": not significant, of at least MIN_PEOPLE people, who would have shown a difference of `effect`, and the whole
+        interval lies within `effect` of zero. "too few to say": everything else that is not significant.
+        """
         if self.significant:
             return "better" if self.difference.value > 0 else "worse"
-        within = max(-self.difference.low, self.difference.high) < effect
-        return "no difference" if within and self.difference.n >= MIN_PEOPLE else "too few to say"
+        within = max(-self.difference.low, self.difference.high) < effect  # an interval that is not known is within nothing
+        enough = self.difference.n >= MIN_PEOPLE and self.detectable <= effect
+        return "no difference" if within and enough else "too few to say"
 
 
 def compare(a: Evaluation, b: Evaluation, metric: str, *, seed: int = 0) -> Comparison:
     """Compare two models on the same holdout.
 
-    Raises RequestError when the two were not judged on the same snapshot, split and people.
+    Raises RequestError, with the reason, when snapshot, split, people or the metric's definition differ, or the metric is not to be had.
     """
-    return compare_groups(a, b, metric, {"everyone": torch.ones(len(a.users), dtype=torch.bool)}, seed=seed)[0]
+    return compare_slices(a, b, metric, [EVERYONE], seed=seed)[0]
 
 
-def compare_groups(a: Evaluation, b: Evaluation, metric: str, groups: Mapping[str, Tensor], *, seed: int = 0) -> list[Comparison]:
-    """The comparison in each group, bool (n,) over the people judged; empty groups are left out, p-values Holm-adjusted over the rest."""
-    difference = paired_difference(a, b, metric)
-    groups = {name: members for name, members in groups.items() if members.any()}
-    raw = [sign_flip_p_value(difference[members], seed) for members in groups.values()]
+def compare_slices(a: Evaluation, b: Evaluation, metric: str, slices: Sequence[Slice], *, seed: int = 0) -> list[Comparison]:
+    """The comparison in each slice that has somebody in it: p-values Holm-adjusted over them, intervals that hold together."""
+    check_comparable(a, b, metric)
+    sides = [([a.training_values(metric, each), b.training_values(metric, each)], each) for each in slices]
+    kept = [(both, each) for both, each in sides if not (both[0][0] - both[1][0]).isnan().all()]
+    named = [Named(a.model, b.model, metric, each.dimension, each.name) for _, each in kept]
+    return compare_values(named, [both[0] for both, _ in kept], [both[1] for both, _ in kept], seed=seed)
+
+
+def compare_models(others: Mapping[str, Evaluation], reference: Evaluation, metric: str, *, seed: int = 0) -> list[Comparison]:
+    """Each of the others against one and the same, in the order given: p-values Holm-adjusted over them, intervals that hold together."""
+    for other in others.values():
+        check_comparable(other, reference, metric)
+    named = [Named(each.model, reference.model, metric, "model", each.title) for each in others.values()]
+    values = [each.training_values(metric) for each in others.values()]
+    return compare_values(named, values, [reference.training_values(metric)] * len(values), seed=seed)
+
+
+class Named(NamedTuple):
+    """What a comparison is of."""
+
+    a: str
+    b: str
+    metric: str
+    dimension: str
+    group: str
+
+
+def compare_values(named: Sequence[Named], a: Sequence[Tensor], b: Sequence[Tensor], *, seed: int = 0) -> list[Comparison]:
+    """Comparisons made at once. a, b: for each float64 (trainings, n), NaN for who is not in it; the same people in the same order."""
+    if not named:
+        return []
+    contrast = Contrast.of(a, b)
+    adjusted, intervals = holm(contrast.p_values(seed)), contrast.intervals(seed=seed)
     return [
-        _comparison(a.model, b.model, metric, name, difference[members], p_value, len(groups), seed)
-        for (name, members), p_value in zip(groups.items(), holm(raw), strict=True)
+        Comparison(
+            **each._asdict(),
+            difference=interval,
+            p_value=float(p_value),
+            effect_size=_effect_size(column),
+            wins=int((column > 0).sum()),
+            ties=int((column == 0).sum()),
+            losses=int((column < 0).sum()),
+            detectable=_detectable(column, 1 - ALPHA / len(named)),
+        )
+        for each, interval, p_value, column in zip(named, intervals, adjusted, contrast.columns(), strict=True)
     ]
 
 
-def paired_difference(a: Evaluation, b: Evaluation, metric: str) -> Tensor:
-    """float64 (n,): a's value minus b's for each person."""
-    if a.label != b.label or not torch.equal(a.users, b.users):
-        raise RequestError(
-            f"{a.model} was judged on {a.label}, {b.model} on {b.label}: only evaluations on the same people can be compared."
-        )
-    return a.per_user[metric] - b.per_user[metric]
+def check_comparable(a: Evaluation, b: Evaluation, metric: str) -> None:
+    """Raises RequestError, naming the first thing in which they differ."""
+    for each in (a, b):
+        if metric not in each.per_user:
+            raise RequestError(f'{each.model} was not judged by "{metric}". ({", ".join(each.per_user)})')
+    if difference := _difference(a.label, b.label):
+        raise RequestError(f"{a.model} and {b.model} cannot be compared: {difference}.")
+    if not torch.equal(a.users, b.users):
+        n = int((~torch.isin(a.users, b.users)).sum() + (~torch.isin(b.users, a.users)).sum())
+        raise RequestError(f"{a.model} and {b.model} cannot be compared: {n:,} people were judged for one of them only.")
 
 
-def _comparison(a: str, b: str, metric: str, group: str, difference: Tensor, p_value: float, m: int, seed: int) -> Comparison:
-    level = 1 - ALPHA / m
-    return Comparison(
-        a=a,
-        b=b,
-        metric=metric,
-        group=group,
-        difference=bootstrap_mean(difference, level=level, seed=seed, resamples=2000 * m),
-        p_value=float(p_value),
-        wins=int((difference > 0).sum()),
-        losses=int((difference < 0).sum()),
-        detectable=detectable_difference(len(difference), difference.std().item() if len(difference) > 1 else 0.0, level),
-    )
+def _difference(one: str, other: str) -> str:
+    kinds = ("snapshot", "split", "the split's parameters", "seed", "part")
+    for kind, x, y in zip(kinds, one.split("/"), other.split("/"), strict=False):
+        if x != y:
+            return f"the {kind.removeprefix('the ')} is {x} for the one, {y} for the other"
+    return "" if one == other else f"the one was judged on {one}, the other on {other}"
 
 
-def sign_flip_p_value(difference: Tensor, seed: int, permutations: int = PERMUTATIONS) -> float:
-    """P-value of "a and b are exchangeable for each person", from random sign flips of the differences, float64 (n,).
-
-    (1 + number of flips with a mean at least as far from zero) / (1 + permutations): never 0 (Phipson and Smyth 2010).
-    """
-    values, rng = difference.numpy(), np.random.default_rng(seed)
-    observed, extreme = abs(values.sum()) * (1 - 1e-9), 0
-    for start in range(0, permutations, 1024):
-        signs = rng.integers(2, size=(min(1024, permutations - start), len(values)), dtype=np.int8).astype(np.float64) * 2 - 1
-        extreme += int((np.abs(signs @ values) >= observed).sum())
-    return (1 + extreme) / (1 + permutations)
+def _detectable(differences: Tensor, level: float) -> float:
+    if not differences.any():
+        return 3 / len(differences)
+    return detectable_difference(len(differences), differences.std().item() if len(differences) > 1 else 0.0, level)
 
 
-def holm(p_values: Sequence[float]) -> npt.NDArray[np.float64]:
-    """Holm's step-down adjustment (1979): the smallest of m is multiplied by m, the next by m - 1, …, kept in order and at most 1."""
-    p = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(p)
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p)))))
-    return adjusted
+def _effect_size(differences: Tensor) -> float:
+    if len(differences) < 2:
+        return float("nan")
+    spread, mean = differences.std().item(), differences.mean().item()
+    if spread == 0:
+        return 0.0 if mean == 0 else float("inf") if mean > 0 else float("-inf")
+    return mean / spread
 
 
 def by_mean(evaluations: Mapping[str, Evaluation], metric: str) -> list[str]:
@@ -129,11 +168,20 @@ def letters(evaluations: Mapping[str, Evaluation], metric: str, *, seed: int = 0
     """
     names = by_mean(evaluations, metric)
     pairs = list(combinations(names, 2))
-    p_values = holm([sign_flip_p_value(paired_difference(evaluations[x], evaluations[y], metric), seed) for x, y in pairs])
     groups = [set(names)]
-    for (x, y), p_value in zip(pairs, p_values, strict=True):
+    for (x, y), p_value in zip(pairs, _pairwise(evaluations, pairs, metric, seed), strict=True):
         if p_value < ALPHA:
             split = [part for group in groups for part in ((group - {x}, group - {y}) if {x, y} <= group else (group,))]
             groups = [g for i, g in enumerate(split) if not any(g < other or (g == other and j < i) for j, other in enumerate(split))]
     groups.sort(key=lambda group: min(names.index(name) for name in group))
     return {name: "".join(ascii_letters[i % 52] for i, group in enumerate(groups) if name in group) for name in names}
+
+
+def _pairwise(evaluations: Mapping[str, Evaluation], pairs: Sequence[tuple[str, str]], metric: str, seed: int) -> list[float]:
+    """Holm-adjusted p-value of each pair."""
+    if not pairs:
+        return []
+    for x, y in pairs:
+        check_comparable(evaluations[x], evaluations[y], metric)
+    sides = [[evaluations[pair[side]].training_values(metric) for pair in pairs] for side in (0, 1)]
+    return [float(p) for p in holm(Contrast.of(*sides).p_values(seed))]

@@ -1,14 +1,13 @@
 """From numbers to a sentence: which model, by how much, for whom. Chosen on validation, judged on test."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from workbench.errors import RequestError
-from workbench.evaluation.comparison import MIN_PEOPLE, Comparison, by_mean, compare, compare_groups
+from workbench.evaluation.comparison import MIN_PEOPLE, Comparison, by_mean, compare, compare_slices
 from workbench.evaluation.harness import Evaluation
 from workbench.evaluation.metrics import label
+from workbench.evaluation.slices import Slice, by_service
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -22,14 +21,17 @@ class Decision:
     """The second best on validation, on test; None when only one model was tried."""
     overall: Comparison | None
     """The chosen minus the rival, on test."""
-    groups: list[Comparison]
+    asked: list[Slice]
+    """What was sliced by."""
+    slices: list[Comparison]
+    """The same in each slice that has somebody in it, all of them one family."""
 
     def headline(self, digits: int = 3) -> str:
         """The answer in one or two sentences."""
         if self.overall is None or self.rival is None:
             value = f"{label(self.metric)} {self.chosen.mean(self.metric):.{digits}f}"
             return f"{self.chosen.title} was the only model tried: {value}, with nothing to compare."
-        return f"{self._overall_sentence(self.overall, self.rival.title, digits)} {self._groups_sentence(self.overall)}".strip()
+        return f"{self._overall_sentence(self.overall, self.rival.title, digits)} {self._slices_sentence(self.overall)}".strip()
 
     def _overall_sentence(self, overall: Comparison, rival: str, digits: int) -> str:
         chosen, name, gap = self.chosen.title, label(self.metric), overall.difference
@@ -54,43 +56,46 @@ class Decision:
                     f"and with {gap.n:,} people a difference below {overall.detectable:.{digits}f} often goes unseen."
                 )
 
-    def _groups_sentence(self, overall: Comparison) -> str:
-        if overall.verdict(self.effect) != "better" or not self.groups:
+    def _slices_sentence(self, overall: Comparison) -> str:
+        if overall.verdict(self.effect) != "better" or not self.slices:
             return ""
-        worse = [c.group for c in self.groups if c.significant and c.difference.value < 0]
-        if worse:
-            return f"It is the other way round for people with {' or '.join(worse)}."
-        unclear = [c.group for c in self.groups if c.verdict(self.effect) == "too few to say"]
-        if all(c.significant for c in self.groups):
-            return "The difference shows in every activity group."
+        if worse := [f"{c.dimension} {c.group}" for c in self.slices if c.verdict(self.effect) == "worse"]:
+            return f"It is the other way round for {' and '.join(worse)}."
+        if all(c.significant for c in self.slices):
+            return f"The difference shows in every one of {len(self.slices)} slices."
+        unclear = [f"{c.dimension} {c.group}" for c in self.slices if c.verdict(self.effect) == "too few to say"]
         if not unclear:
-            return "In some activity groups there is no difference."
+            return f"In some of {len(self.slices)} slices there is no difference."
         if len(unclear) == 1:
-            return f"For people with {unclear[0]} we cannot tell."
-        return f"Taken alone, {len(unclear)} of {len(self.groups)} activity groups are too few people to say."
+            return f"For {unclear[0]} we cannot tell."
+        return f"Taken alone, {len(unclear)} of {len(self.slices)} slices are too few people to say."
 
 
 def decide(
     validation: Mapping[str, Evaluation],
     test: Mapping[str, Evaluation],
     metric: str,
-    groups: Mapping[str, Tensor],
+    slices: Sequence[Slice],
     *,
     effect: float,
 ) -> Decision:
     """Rank the models on validation, compare the first two on test.
 
-    groups: bool (n,) over the people judged on test, by name. Raises RequestError when the two do not hold the same models or hold none.
+    slices: of the people judged on test; whom the chosen model serves itself and whom its fallback are told apart where there are both.
+    Raises RequestError when the two do not hold the same models or hold none.
     """
     if not validation or set(validation) != set(test):
         raise RequestError(f"validation has {sorted(validation)}, test has {sorted(test)}: a choice needs the same models in both.")
     ranked = by_mean(validation, metric)
     chosen, rival = test[ranked[0]], test[ranked[1]] if len(ranked) > 1 else None
+    service = by_service(chosen.lists.served)
+    slices = [*slices, *(service if len(service) > 1 else [])]
     return Decision(
         metric=metric,
         effect=effect,
         chosen=chosen,
         rival=rival,
         overall=compare(chosen, rival, metric) if rival else None,
-        groups=compare_groups(chosen, rival, metric, groups) if rival else [],
+        asked=slices,
+        slices=compare_slices(chosen, rival, metric, slices) if rival else [],
     )

@@ -1,19 +1,25 @@
 """Full-ranking evaluation in one streaming pass: score a batch, mask the seen, keep the top k; all metrics at all k from what was kept."""
 
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import asdict, dataclass, field, is_dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from workbench.data import Holdout, UserBatch
-from workbench.errors import NotApplicable, RequestError
-from workbench.evaluation.metrics import METRICS
+from workbench.errors import NotApplicable, RequestError, WorkError
+from workbench.evaluation.contrast import Contrast
+from workbench.evaluation.exposure import set_interval
+from workbench.evaluation.intervals import Interval
+from workbench.evaluation.lists import Lists
+from workbench.evaluation.metrics import METRICS, split_name
 from workbench.evaluation.ranking import NOTHING, top_k
+from workbench.evaluation.slices import Slice
 
-SCORE_BYTES = 2**26
-"""Upper limit of one batch of scores."""
+SCORE_BYTES = 24 * 2**20
+"""Upper limit of one batch of scores. Below 32 MiB, where glibc stops handing out the same pages again."""
 
 
 class Scorer(Protocol):
@@ -34,38 +40,85 @@ class Evaluation:
     model: str
     title: str
     """The model's name as a reader knows it."""
-    label: str
-    """The holdout's label."""
     ks: tuple[int, ...]
     """Cut-offs, ascending."""
-    users: Tensor
-    """int64 (n,): codes of the people judged."""
+    lists: Lists
+    """What everyone was shown, held against what they liked."""
     per_user: dict[str, Tensor]
-    """"ndcg@10" and so on: float64 (n,)."""
-    top: Tensor
-    """int64 (n, depth): recommended items, best first; -1 where a list is shorter."""
-    n_items: int
-    served_by_fallback: Tensor
-    """bool (n,): the model could not serve the person, the fallback did."""
+    """"ndcg@10" and so on: float64 (n,); NaN where there is nothing to measure."""
     fallback: str
+    """Who serves whom the model cannot."""
     tied_share: float
     """Share of the recommended places that a tie-break decided."""
+    trainings: tuple["Evaluation", ...] = ()
+    """Where this is the mean over several trainings of one model, each of them; see `pool`."""
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         metric = f"ndcg@{self.ks[0]}"
         return f"Evaluation({self.title} on {self.label}: {metric} {self.mean(metric):.3f}, {len(self.users):,} people)"
 
-    def mean(self, metric: str) -> float:
-        return self.per_user[metric].mean().item()
+    @property
+    def holdout(self) -> Holdout:
+        return self.lists.holdout
+
+    @property
+    def label(self) -> str:
+        """The holdout's label."""
+        return self.holdout.label
+
+    @property
+    def users(self) -> Tensor:
+        """int64 (n,): codes of the people judged."""
+        return self.lists.users
+
+    @property
+    def top(self) -> Tensor:
+        """int64 (n, depth): recommended items, best first; -1 where a list is shorter. Of several trainings the first one's."""
+        return self.lists.items
+
+    @property
+    def n_items(self) -> int:
+        return self.holdout.n_items
+
+    @property
+    def served_by_fallback(self) -> Tensor:
+        """bool (n,): the model could not serve the person, the fallback did."""
+        return ~self.lists.served
+
+    def values(self, metric: str, of: Slice | None = None) -> Tensor:
+        """float64 (n,): the metric of each person; of a slice, with what is relevant restricted to it and NaN for whoever is not in it."""
+        if of is None:
+            return self.per_user[metric]
+        if self.trainings and of.truth is not None:
+            return torch.stack([each.values(metric, of) for each in self.trainings]).mean(0)
+        name, k = split_name(metric)
+        lists = self.lists.within(of.truth)
+        values = self.per_user[metric] if of.truth is None else METRICS[name].values(lists, k)
+        return values.masked_fill(~of.members(self.holdout), torch.nan)
+
+    def mean(self, metric: str, of: Slice | None = None) -> float:
+        """Over the people who have a value; NaN where nobody has."""
+        return self.values(metric, of).nanmean().item()
+
+    def interval(self, metric: str) -> Interval:
+        """The mean with its 95 % bootstrap interval over people, and over trainings where there are several."""
+        return Contrast.of([self.training_values(metric)]).intervals()[0]
+
+    def training_values(self, metric: str, of: Slice | None = None) -> Tensor:
+        """float64 (S, n): `values` of each training; of a single one (1, n)."""
+        return torch.stack([each.values(metric, of) for each in self.trainings or (self,)])
 
     def covered(self, k: int) -> int:
         """Number of catalogue items that are in the first `k` of at least one person."""
         shown = self.top[:, :k]
         return len(shown[shown != NOTHING].unique())
 
-    def coverage(self, k: int) -> float:
-        """Catalogue coverage: `covered` over the catalogue, in [0, 1]. A property of the set of lists, not a mean over people."""
-        return self.covered(k) / self.n_items
+    def of_the_set(self, metric: str, k: int) -> Interval:
+        """ "coverage", "gini" or "entropy" of everybody's first `k` together, with its jackknife interval; of several trainings the first
+        one's.
+        """
+        return set_interval(metric, self.top[:, :k], self.n_items)
 
 
 def evaluate(
@@ -76,12 +129,17 @@ def evaluate(
     ks: Sequence[int] = (5, 10, 20),
     fallback: Scorer | None = None,
     fallback_name: str = "popularity",
+    vectors: Tensor | None = None,
     device: str = "cpu",
 ) -> Evaluation:
     """Rank the whole catalogue for everyone in `holdout` and compare with their truth.
 
     `name` is what records call the model; its title where none is given. People the model cannot serve (no history for a model that works
-    from histories; no place in training for one that is not inductive) are served by `fallback` and marked.
+    from histories; no place in training for one that is not inductive) are served by `fallback` and marked. `vectors`, float (n_items, d),
+    are what diversity measures likeness on. A look at a sealed part is written into its ledger first.
+
+    Memory: a batch of scores, at most SCORE_BYTES or one person's, and what top-k makes of it; lists and values of everyone. A batch that
+    does not fit into memory is halved, with a warning.
 
     Raises NotApplicable for a k outside [1, n_items] and for an empty holdout, RequestError when a fallback is needed and there is none;
     ValueError when the scores have the wrong shape or are not finite.
@@ -92,33 +150,41 @@ def evaluate(
         check_cutoff(k, holdout.n_items)
     if not len(holdout.users):
         raise NotApplicable(f"nobody is left to judge on the {holdout.label.rsplit('/', 1)[-1]} part; choose another split.")
-    left_out = ~servable(model, holdout)
-    if left_out.any() and fallback is None:
+    served = servable(model, holdout)
+    if not served.all() and fallback is None:
         raise RequestError(
-            f"{name} cannot serve {int(left_out.sum())} of {len(left_out)} people (no history or not in training): name a fallback."
+            f"{name} cannot serve {int((~served).sum())} of {len(served)} people (no history or not in training): name a fallback."
         )
-    depth = max(ks)
-    top = torch.full((len(left_out), depth), NOTHING)
-    tied = 0
-    for scorer, places in ((model, torch.nonzero(~left_out)[:, 0]), (fallback, torch.nonzero(left_out)[:, 0])):
-        for chunk in places.split(max(1, SCORE_BYTES // (4 * holdout.n_items))):
-            if scorer is not None and len(chunk):
-                top[chunk], decided = _rank(scorer, holdout, holdout.users[chunk], depth, device)
-                tied += int(decided.sum())
-    hits = _hits(top, holdout)
+    settings = asdict(model.config) if is_dataclass(getattr(model, "config", None)) else {}  # type: ignore[attr-defined]
+    holdout.look(name, settings)
+    top, tied = torch.full((len(served), max(ks)), NOTHING), 0
+    for scorer, places in ((model, torch.nonzero(served)[:, 0]), (fallback, torch.nonzero(~served)[:, 0])):
+        if scorer is not None:
+            tied += _rank_into(top, scorer, holdout, places, device)
+    lists = Lists.build(holdout, top, served, vectors)
     return Evaluation(
         model=name,
         title=title,
-        label=holdout.label,
         ks=tuple(sorted(set(ks))),
-        users=holdout.users,
-        per_user={f"{metric}@{k}": METRICS[metric].function(hits, holdout.n_relevant, k) for metric in METRICS for k in ks},
-        top=top,
-        n_items=holdout.n_items,
-        served_by_fallback=left_out,
+        lists=lists,
+        per_user=_per_user(lists, sorted(set(ks))),
         fallback=fallback_name,
         tied_share=tied / max(1, int((top != NOTHING).sum())),
+        settings=settings,
     )
+
+
+def pool(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """Several trainings of one model as one evaluation: each person's mean over them; one training is that training itself.
+
+    Intervals and comparisons then resample people and trainings.
+    """
+    first = evaluations[0]
+    if len(evaluations) == 1:
+        return first
+    per_user = {metric: torch.stack([each.per_user[metric] for each in evaluations]).mean(0) for metric in first.per_user}
+    tied = sum(each.tied_share for each in evaluations) / len(evaluations)
+    return Evaluation(**{**vars(first), "per_user": per_user, "tied_share": tied, "trainings": tuple(evaluations)})
 
 
 def check_cutoff(k: int, n_items: int) -> None:
@@ -140,22 +206,66 @@ def servable(model: Scorer, holdout: Holdout) -> Tensor:
     return holdout.history_lengths > 0 if model.inductive else holdout.trained[holdout.users]
 
 
-def _rank(scorer: Scorer, holdout: Holdout, users: Tensor, depth: int, device: str) -> tuple[Tensor, Tensor]:
-    scores = scorer.score(holdout.batch(users).to(device))
+def _per_user(lists: Lists, ks: Sequence[int]) -> dict[str, Tensor]:
+    wanted = [(name, metric, k) for name, metric in METRICS.items() if metric.applies(lists) for k in ks]
+    blocks = [[metric.values(block, k) for _, metric, k in wanted] for block in lists.blocks()]
+    return {f"{name}@{k}": torch.cat(parts) for (name, _, k), parts in zip(wanted, zip(*blocks, strict=True), strict=True)}
+
+
+def _rank_into(top: Tensor, scorer: Scorer, holdout: Holdout, places: Tensor, device: str) -> int:
+    """Fill the rows `places` of `top`; returns how many of their places a tie-break decided."""
+    size, start, tied = max(1, SCORE_BYTES // (4 * holdout.n_items)), 0, 0
+    ties = holdout.ties.to(device)
+    while start < len(places):
+        chunk = places[start : start + size]
+        try:
+            items, decided = _rank(scorer, holdout, holdout.users[chunk], top.shape[1], ties)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            if len(chunk) == 1:
+                raise WorkError(f"the scores of one person for {holdout.n_items:,} items do not fit into memory.") from error
+            size = len(chunk) // 2
+            warnings.warn(f"out of memory with {len(chunk)} people at once; going on with {size}", RuntimeWarning, stacklevel=3)
+            continue
+        top[chunk] = items.cpu()
+        tied += int(decided.sum())
+        start += len(chunk)
+    return tied
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether it is about memory: CUDA has a type for that, the CPU's allocator words."""
+    return not isinstance(error, RuntimeError) or isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
+@torch.inference_mode()
+def _rank(scorer: Scorer, holdout: Holdout, users: Tensor, depth: int, ties: Tensor) -> tuple[Tensor, Tensor]:
+    scores = scorer.score(holdout.batch(users).to(ties.device))
     if scores.shape != (len(users), holdout.n_items):
         raise ValueError(f"scores have shape {tuple(scores.shape)}, expected {(len(users), holdout.n_items)}.")
-    if not scores.isfinite().all():
-        raise ValueError(f"the scores of {type(scorer).__name__} are not all finite.")
-    if holdout.seen is not None:
-        seen = holdout.seen.batch(users).to(device)
-        scores = scores.index_put((seen.rows, seen.items), torch.tensor(-torch.inf, device=device, dtype=scores.dtype))
-    top, tied = top_k(scores, depth, holdout.ties.to(device))
-    return top.cpu(), tied.cpu()
+    if not scores.is_contiguous():
+        scores = scores.contiguous()
+    seen = _seen(holdout, users).to(ties.device)
+    flat = scores.view(-1)
+    before = flat[seen]
+    try:
+        flat.index_fill_(0, seen, -torch.inf)
+        items, tied = top_k(scores, depth, ties)
+        values = scores.gather(1, items.clamp(min=0))[items != NOTHING]
+    finally:
+        flat[seen] = before  # the scores are the model's: it may use that memory again
+    n_left = holdout.n_items - torch.bincount(seen // holdout.n_items, minlength=len(users))  # at least: what was seen twice counts twice
+    if not values.isfinite().all() or ((items != NOTHING).sum(1) < n_left.clamp(max=depth)).any():  # NaN and infinity sort first, -inf last
+        raise ValueError(f"the scores of {getattr(scorer, 'title', type(scorer).__name__)} are not all finite.")
+    return items, tied
 
 
-def _hits(top: Tensor, holdout: Holdout) -> Tensor:
-    """bool (n, depth): the recommended item is one of the person's truth."""
-    truth = (holdout.truth.users * holdout.n_items + holdout.truth.items).sort().values
-    shown = holdout.users[:, None] * holdout.n_items + top
-    place = torch.searchsorted(truth, shown).clamp(max=len(truth) - 1)
-    return (truth[place] == shown) & (top != NOTHING)
+def _seen(holdout: Holdout, users: Tensor) -> Tensor:
+    """int64: places of what may not be shown in the flattened scores of these people."""
+    if holdout.seen is None:
+        return torch.empty(0, dtype=torch.int64)
+    lengths, starts = holdout.seen.events_per_user[users], holdout.seen.offsets[users]
+    first = lengths.cumsum(0) - lengths
+    rows = torch.arange(len(users)).repeat_interleave(lengths)
+    return rows * holdout.n_items + holdout.seen.items[torch.arange(len(rows)) + (starts - first)[rows]]

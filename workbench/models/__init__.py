@@ -41,6 +41,11 @@ def grid(name: str) -> dict[str, tuple[Any, ...]]:
     return dict(getattr(_entry(name)[0], "grid", {}))
 
 
+def draws_at_random(name: str) -> bool:
+    """Whether two trainings of the model differ by its setting `seed`."""
+    return "seed" in _entry(name)[1].__dataclass_fields__
+
+
 def parse_names(text: str) -> list[str]:
     """Model names out of "ease, popularity". Raises RequestError for an unknown one, a repeated one or none at all."""
     names = [name.strip() for name in text.split(",") if name.strip()]
@@ -57,4 +62,4 @@ def _entry(name: str) -> tuple[Any, Any]:
     return MODELS[name]
 
 
-__all__ = ["MODELS", "Recommender", "create", "grid", "parse_names"]
+__all__ = ["MODELS", "Recommender", "create", "draws_at_random", "grid", "parse_names"]

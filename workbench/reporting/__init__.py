@@ -11,8 +11,10 @@ from workbench.reporting.data_audit import (
     timeline_figure,
 )
 from workbench.reporting.display import Figure, Table
+from workbench.reporting.field import against_strongest, beside_table, field_figure, field_table, tradeoff_figure
+from workbench.reporting.for_whom import activity_table, over_time, slices_figure, slices_table
 from workbench.reporting.record import metric_rows, record
-from workbench.reporting.retrieval import by_group, field_figure, field_table, retrieval_verdict, trials_table
+from workbench.reporting.retrieval import retrieval_verdict, trials_table
 from workbench.reporting.split_audit import (
     audit_metrics,
     audit_verdict,
@@ -32,10 +34,12 @@ __all__ = [
     "Headline",
     "Table",
     "Verdict",
+    "activity_table",
+    "against_strongest",
     "audit_metrics",
     "audit_verdict",
     "backtest_figure",
-    "by_group",
+    "beside_table",
     "contents_table",
     "contract_table",
     "drift_figure",
@@ -47,13 +51,17 @@ __all__ = [
     "leaks_table",
     "metric_rows",
     "newcomers_figure",
+    "over_time",
     "popular_items_table",
     "power_table",
     "record",
     "retrieval_verdict",
     "rules_table",
+    "slices_figure",
+    "slices_table",
     "tail_figure",
     "ties_table",
     "timeline_figure",
+    "tradeoff_figure",
     "trials_table",
 ]

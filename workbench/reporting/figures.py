@@ -1,5 +1,6 @@
 """The plots of the reports. No pyplot: nothing global, nothing shown twice."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -8,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MplFigure
 from matplotlib.ticker import PercentFormatter
 
-from workbench.evaluation import Comparison, Interval, label
+from workbench.evaluation import Backtest, Comparison, Interval, label
 from workbench.reporting.display import Figure
 
 INK, SOFT, MARK = "#1b1f24", "#57606a", "#0b57d0"
@@ -22,38 +23,48 @@ def _canvas(width: float, height: float) -> tuple[MplFigure, Axes]:
     return figure, axes
 
 
-def _intervals(rows: Sequence[tuple[str, Interval]], what: str) -> MplFigure:
-    """A mark with its interval for each row, from zero on."""
+def _intervals(rows: Sequence[tuple[str, Interval]], what: str, least: float | None = 0.0) -> MplFigure:
+    """A mark with its interval for each row, from `least` on."""
     figure, axes = _canvas(7.5, 0.6 + 0.42 * len(rows))
     for row, (_, interval) in enumerate(rows):
         axes.plot([interval.low, interval.high], [row, row], color=MARK, linewidth=1.8)
         axes.plot(interval.value, row, "o", markersize=7, color=MARK)
     axes.set_yticks(range(len(rows)), [title for title, _ in rows], color=INK)
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlim(left=0)
+    axes.set_xlim(left=least)
     axes.set_xlabel(what, color=SOFT)
     return figure
 
 
 def forest(comparisons: Sequence[Comparison], titles: tuple[str, str], effect: float) -> Figure:
-    """Differences by group, with intervals. A hollow mark: too few people to see a difference that matters, and none seen."""
-    figure, axes = _canvas(7.5, 0.6 + 0.42 * len(comparisons))
+    """Differences by slice, with intervals. A hollow mark: too few people to see a difference that matters, and none seen."""
+    figure, axes = _canvas(7.5, 0.6 + 0.27 * len(comparisons))
     for row, c in enumerate(comparisons):
         unclear = c.verdict(effect) == "too few to say"
         colour = SOFT if unclear else MARK
-        axes.plot([c.difference.low, c.difference.high], [row, row], color=colour, linewidth=1.8)
-        axes.plot(c.difference.value, row, "o", markersize=7, color=colour, markerfacecolor="white" if unclear else colour)
+        axes.plot([c.difference.low, c.difference.high], [row, row], color=colour, linewidth=1.6)
+        axes.plot(c.difference.value, row, "o", markersize=5.5, color=colour, markerfacecolor="white" if unclear else colour)
+        if row and c.dimension != comparisons[row - 1].dimension:
+            axes.axhline(row - 0.5, color=SOFT, linewidth=0.4)
     axes.axvline(0, color=SOFT, linewidth=0.8)
-    axes.set_yticks(range(len(comparisons)), [f"{c.group}   n {c.difference.n:,}" for c in comparisons], color=INK)
+    firsts = [row == 0 or c.dimension != comparisons[row - 1].dimension for row, c in enumerate(comparisons)]
+    names = [
+        f"{f'{c.dimension}:  ' if first else ''}{c.group}   n {c.difference.n:,}" for first, c in zip(firsts, comparisons, strict=True)
+    ]
+    axes.set_yticks(range(len(comparisons)), names, color=INK, fontsize=8)
     axes.set_ylim(len(comparisons) - 0.5, -0.5)
     name = label(comparisons[0].metric)
     axes.set_xlabel(f"{name}: {titles[0]} minus {titles[1]}", color=SOFT)
-    told = "; ".join(f"{c.group}: {c.difference.text(sign=True)}, {c.difference.n} people, {c.verdict(effect)}" for c in comparisons)
+    calls = Counter(c.verdict(effect) for c in comparisons)
+    counted = ", ".join(f"{calls[call]} {call}" for call in ("better", "worse", "no difference", "too few to say") if calls[call])
+    told = "; ".join(
+        f"{c.dimension} {c.group}: {c.difference.text(sign=True)}, {c.difference.n} people" for c in comparisons if c.significant
+    )
     return Figure(
         figure,
-        "by_activity",
-        f"Difference in {name}, {titles[0]} minus {titles[1]}, by activity. {told}.",
-        f"Difference in {name} by activity, with Bonferroni-adjusted intervals; p-values are Holm-adjusted. "
+        "slices",
+        f"Difference in {name}, {titles[0]} minus {titles[1]}, in {len(comparisons)} slices: {counted}.{f' {told}.' if told else ''}",
+        f"Difference in {name} by slice; the intervals hold for all slices together, p-values are Holm-adjusted over them: {counted}. "
         f"Hollow: too few people to say; no difference was seen, and one of {effect:g} is not excluded.",
     )
 
@@ -116,6 +127,40 @@ def over_time(name: str, lines: Mapping[str, Sequence[float]], what: str, alt: s
     axes.set_ylabel(what, color=SOFT)
     axes.legend(frameon=False)
     return Figure(figure, name, alt, f"{alt} {caption}")
+
+
+def tradeoff(points: Sequence[tuple[str, Interval, Interval]], across: str, up: str) -> Figure:
+    """A mark for each (title, across, up), with both intervals."""
+    figure, axes = _canvas(7.5, 4.2)
+    for title, x, y in points:
+        axes.plot([x.low, x.high], [y.value, y.value], color=MARK, linewidth=1)
+        axes.plot([x.value, x.value], [y.low, y.high], color=MARK, linewidth=1)
+        axes.plot(x.value, y.value, "o", color=MARK, markersize=5)
+        axes.annotate(title, (x.value, y.value), (6, 5), textcoords="offset points", color=INK, fontsize=8)
+    axes.set_xlabel(across, color=SOFT)
+    axes.set_ylabel(up, color=SOFT)
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    told = "; ".join(f"{title}: {x.value:.0%}, {y.value:.3f}" for title, x, y in points)
+    beaten = [title for title, x, y in points if any(other.value > x.value and high.value > y.value for _, other, high in points)]
+    best = [title for title, _, _ in points if title not in beaten]
+    caption = f"{up} against {across.lower()}, with 95 % intervals. Nobody is ahead in both of {', '.join(best)}."
+    return Figure(figure, "tradeoff", f"{caption} {told}.", caption)
+
+
+def windows_figure(names: Sequence[str], found: Backtest, titles: tuple[str, str]) -> Figure:
+    """The difference of two models in each window of a backtest, and in all of them together."""
+    what = f"{label(found.metric)}: {titles[0]} minus {titles[1]}"
+    rows = [*zip(names, found.windows, strict=True), ("all windows", found.pooled)]
+    figure = _intervals([(f"{name}   n {interval.n:,}", interval) for name, interval in rows], what, least=None)
+    figure.axes[0].axvline(0, color=SOFT, linewidth=0.8)
+    told = "; ".join(f"{name}: {interval.text(sign=True)}, {interval.n} people" for name, interval in rows)
+    slope = found.trend.text(sign=True)
+    moves = "no trend is seen" if not found.trend.known or found.trend.low <= 0 <= found.trend.high else "it moves"
+    caption = (
+        f"{what}, in each window of the backtest and pooled over all, people resampled with all their windows. From one window to the next "
+        f"the difference changes by {slope}: {moves}. The settings are those that validation of the main split chose."
+    )
+    return Figure(figure, "over_time", f"{what}. {told}. Trend {slope} a window.", caption)
 
 
 def by_window(rows: Sequence[tuple[str, Interval]], what: str) -> Figure:

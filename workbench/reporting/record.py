@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 
 from workbench.data import Dataset, Split
-from workbench.evaluation import METRICS, Comparison, Evaluation, bootstrap_means
+from workbench.evaluation import METRICS, SET_METRICS, Comparison, Evaluation, Interval, Slice, split_name
+from workbench.evaluation.contrast import Contrast
 from workbench.files import whole_file, write_json
+from workbench.paths import RUN_FOLDER
 from workbench.reporting.verdict import Verdict
 
-RUN_FOLDER = "WORKBENCH_RUN_FOLDER"
-"""Environment variable by which the runner tells a kernel where its run is being put together."""
 FOUND = "found.json"
 
 
@@ -33,16 +33,19 @@ def record(
     metrics: Sequence[Mapping[str, Any]],
     evaluations: Mapping[str, Evaluation] | None = None,
     comparisons: Sequence[Comparison] = (),
+    chosen: str | None = None,
 ) -> str:
     """Hand the findings of a notebook over to its run. Returns a sentence that says what became of them.
 
-    Under the runner: `found.json`, `metrics.parquet` (one row for each person and model, people under pseudonyms) and `slices.csv` in the
-    run's folder. Opened by hand or under nbval there is no run, and nothing is written.
+    `chosen`: the model that the verdict is about. Under the runner: `found.json`, `metrics.parquet` (one row for each person, model and
+    training, people under pseudonyms) and `slices.csv` in the run's folder. Opened by hand or under
+    nbval there is no run, and nothing is written.
     """
     found = {
         "dataset": dataset.snapshot.origin,
         "split": {**split.parameters, "rule": split.rule.text} if split else None,
         "seed": seed,
+        "chosen": chosen,
         "metrics": list(metrics),
         "verdict": verdict.as_json(),
     }
@@ -60,33 +63,54 @@ def record(
     return f"Recorded: {len(metrics)} numbers and the verdict."
 
 
-def metric_rows(evaluations: Mapping[str, Evaluation]) -> list[dict[str, Any]]:
-    """One row for each model, metric and cut-off: mean over people with its 95 % bootstrap interval; coverage without one."""
+def metric_rows(evaluations: Mapping[str, Evaluation], slices: Sequence[Slice] = (), of_slices: str = "") -> list[dict[str, Any]]:
+    """One row for each model, metric and cut-off: the mean over people with its 95 % bootstrap interval, set metrics with the jackknife's.
+
+    Of the metric `of_slices` a row for each slice too.
+    """
     rows: list[dict[str, Any]] = []
     for name, result in evaluations.items():
-        for metric, interval in bootstrap_means(result.per_user).items():
-            kind, k = metric.split("@")
-            described = {"direction": METRICS[kind].direction, "definition": METRICS[kind].definition}
-            spread = {"value": interval.value, "ci_low": interval.low, "ci_high": interval.high, "n": interval.n}
-            rows.append({"model": name, "name": kind, "k": int(k), "slice": "everyone", **spread, **described})
-        rows += [_coverage_row(name, result, k) for k in result.ks]
+        for metric, interval in _intervals(result, [(metric, None) for metric in result.per_user]):
+            rows += [_row(name, metric, "everyone", interval)] if interval.n else []
+        for which, each in SET_METRICS.items():
+            for k in result.ks:
+                described = {"direction": each.direction, "definition": each.definition}
+                rows.append(_spread(name, which, k, "everyone", result.of_the_set(which, k)) | described)
+        told = zip(slices, _intervals(result, [(of_slices, each) for each in slices]), strict=True)
+        rows += [_row(name, of_slices, each.label, interval) for each, (_, interval) in told if interval.n]
     return rows
 
 
-def _coverage_row(name: str, result: Evaluation, k: int) -> dict[str, Any]:
-    definition = "Share of the catalogue in anybody's first `k`; not a mean over people, so without a bootstrap interval."
-    spread = {"value": result.coverage(k), "ci_low": None, "ci_high": None, "n": len(result.users)}
-    return {"model": name, "name": "coverage", "k": k, "slice": "everyone", **spread, "direction": "higher", "definition": definition}
+def _intervals(result: Evaluation, asked: Sequence[tuple[str, Slice | None]]) -> list[tuple[str, Interval]]:
+    """Of each metric, in a slice or in all, each on its own; over people, and over trainings where there are several."""
+    if not asked:
+        return []
+    found = Contrast.of([result.training_values(metric, each) for metric, each in asked]).intervals(together=False)
+    return list(zip((metric for metric, _ in asked), found, strict=True))
+
+
+def _row(model: str, metric: str, where: str, interval: Interval) -> dict[str, Any]:
+    name, k = split_name(metric)
+    return _spread(model, name, k, where, interval) | {"direction": METRICS[name].direction, "definition": METRICS[name].definition}
+
+
+def _spread(model: str, name: str, k: int, where: str, interval: Interval) -> dict[str, Any]:
+    low, high = (interval.low, interval.high) if interval.known else (None, None)
+    return {"model": model, "name": name, "k": k, "slice": where, "value": interval.value, "ci_low": low, "ci_high": high, "n": interval.n}
 
 
 def per_user_frame(dataset: Dataset, evaluations: Mapping[str, Evaluation]) -> pd.DataFrame:
-    """One row for each person and model: pseudonym, model, served_by, one column for each metric."""
+    """One row for each person, model and training: pseudonym, model, training, served_by, one column for each metric."""
     frames = []
+    pseudonyms: dict[int, str] = {}
     for name, result in evaluations.items():
-        people = [pseudonym(dataset, dataset.user_ids[code]) for code in result.users.tolist()]
+        for code in result.users.tolist():
+            pseudonyms.setdefault(code, pseudonym(dataset, dataset.user_ids[code]))
+        people = [pseudonyms[code] for code in result.users.tolist()]
         served = np.where(result.served_by_fallback.numpy(), result.fallback, name)
-        columns = {metric: values.numpy() for metric, values in result.per_user.items()}
-        frames.append(pd.DataFrame({"person": people, "model": name, "served_by": served, **columns}))
+        for training, each in enumerate(result.trainings or (result,)):
+            columns = {metric: values.numpy() for metric, values in each.per_user.items()}
+            frames.append(pd.DataFrame({"person": people, "model": name, "training": training, "served_by": served, **columns}))
     return pd.concat(frames, ignore_index=True)
 
 

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 import pandas as pd
 
 from workbench.data import Finding, Split, audit
-from workbench.evaluation import Decision, Evaluation, bootstrap_mean, by_mean, compare, label, letters
-from workbench.reporting.display import Figure, Note, Table
-from workbench.reporting.figures import field, forest
+from workbench.evaluation import Decision, Evaluation, Interval, by_mean, compare, label, set_difference, split_name
+from workbench.reporting.display import Table
 from workbench.reporting.verdict import Guardrail, Headline, Verdict
 from workbench.training import Choice
 
@@ -34,47 +33,6 @@ def _settings(settings: Mapping[str, object]) -> str:
     )
 
 
-def by_group(decision: Decision) -> Figure | Note:
-    """The forest plot of the chosen model against its rival; a sentence where there is nothing to compare."""
-    if decision.rival is None or not decision.groups:
-        return Note("Not applicable, because only one model was tried.")
-    return forest(decision.groups, (decision.chosen.title, decision.rival.title), decision.effect)
-
-
-def field_table(results: Mapping[str, Evaluation], metric: str, ks: tuple[int, ...], seconds: Mapping[str, float]) -> Table:
-    """All models, best on test first. `seconds`: training time of each."""
-    shared = letters(results, metric)
-    wide, cut = max(ks), int(metric.split("@")[1])
-    rows = []
-    for name in by_mean(results, metric):
-        result = results[name]
-        interval = bootstrap_mean(result.per_user[metric])
-        rows.append(
-            {
-                "model": result.title,
-                label(metric): interval.value,
-                "95 % interval": f"{interval.low:.3f} to {interval.high:.3f}",
-                "alike": shared[name],
-                f"Recall@{wide}": result.mean(f"recall@{wide}"),
-                f"MRR@{cut}": result.mean(f"mrr@{cut}"),
-                f"Coverage@{cut}": result.coverage(cut),
-                "train": f"{seconds[name]:.0f} s" if seconds[name] >= 1 else "under 1 s",
-            }
-        )
-    n = len(next(iter(results.values())).users)
-    caption = f"Test part, {n:,} people."
-    if len(results) > 1:
-        caption += (
-            " Models that share a letter cannot be told apart (paired sign flips, Holm-adjusted over all pairs). "
-            "The pair that validation chose is one planned comparison: the verdict judges it without that adjustment."
-        )
-    return Table(pd.DataFrame(rows), caption)
-
-
-def field_figure(results: Mapping[str, Evaluation], metric: str) -> Figure:
-    return field([(results[name].title, bootstrap_mean(results[name].per_user[metric])) for name in by_mean(results, metric)], metric)
-
-
 def retrieval_verdict(decision: Decision, parts: Split, results: Mapping[str, Evaluation], ks: tuple[int, ...]) -> Verdict:
     findings = audit(parts)
     return Verdict(
@@ -87,11 +45,11 @@ def retrieval_verdict(decision: Decision, parts: Split, results: Mapping[str, Ev
 
 def _numbers(decision: Decision, ks: tuple[int, ...]) -> list[Headline]:
     chosen, rival = decision.chosen, decision.rival
-    cut, wide = int(decision.metric.split("@")[1]), max(ks)
+    cut, wide = split_name(decision.metric)[1], max(ks)
     numbers = []
     for metric in (decision.metric, f"recall@{wide}"):
-        interval = bootstrap_mean(chosen.per_user[metric])
-        note = f"{interval.low:.3f} to {interval.high:.3f} · n {interval.n:,}"
+        interval = chosen.interval(metric)
+        note = f"{_range(interval)} · n {interval.n:,}"
         if rival:
             gap = compare(chosen, rival, metric)
             trend = {"better": "up", "worse": "down"}.get(gap.verdict(decision.effect), "flat")
@@ -100,20 +58,27 @@ def _numbers(decision: Decision, ks: tuple[int, ...]) -> list[Headline]:
             numbers.append(Headline(label(metric), f"{interval.value:.3f}", note, change, trend))  # type: ignore[arg-type]
         else:
             numbers.append(Headline(label(metric), f"{interval.value:.3f}", note))
-    points = round(100 * (chosen.coverage(cut) - rival.coverage(cut))) if rival else 0
-    numbers.append(
-        Headline(
-            f"Catalogue coverage@{cut}",
-            f"{chosen.coverage(cut):.0%}",
-            f"{chosen.covered(cut):,} of {chosen.n_items:,} items",
-            f"{_arrow(points)} {abs(points)} points on {rival.title}" if rival else "",
-            "up" if points > 0 else "down" if points < 0 else "flat",
-        )
-    )
+    numbers.append(_coverage_number(chosen, rival, cut))
     own, n = int((~chosen.served_by_fallback).sum()), len(chosen.users)
     others = "" if own == n else f"; the others get {chosen.fallback}"
     numbers.append(Headline("Served by the model", f"{own / n:.0%}", f"{own:,} of {n:,} people{others}"))
     return numbers
+
+
+def _coverage_number(chosen: Evaluation, rival: Evaluation | None, cut: int) -> Headline:
+    covers = chosen.of_the_set("coverage", cut)
+    title, value = f"Catalogue coverage@{cut}", f"{covers.value:.0%}"
+    note = f"{covers.low:.0%} to {covers.high:.0%} · {chosen.covered(cut):,} of {chosen.n_items:,} items" if covers.known else ""
+    if rival is None:
+        return Headline(title, value, note)
+    gap = set_difference("coverage", chosen.top[:, :cut], rival.top[:, :cut], chosen.n_items)
+    told = gap.known and not gap.low <= 0 <= gap.high
+    change = f"{_arrow(gap.value)} {100 * abs(gap.value):.1f} points on {rival.title}{'' if told or not gap.value else ', may be chance'}"
+    return Headline(title, value, note, change, "flat" if not told else "up" if gap.value > 0 else "down")
+
+
+def _range(interval: Interval) -> str:
+    return f"{interval.low:.3f} to {interval.high:.3f}" if interval.known else "no interval"
 
 
 def _arrow(value: float) -> str:
@@ -128,7 +93,7 @@ def _audit_guardrails(findings: list[Finding]) -> list[Guardrail]:
 
 
 def _quality_guardrails(decision: Decision, results: Mapping[str, Evaluation]) -> list[Guardrail]:
-    guardrails, chosen, cut = [], decision.chosen, int(decision.metric.split("@")[1])
+    guardrails, chosen, cut = [], decision.chosen, split_name(decision.metric)[1]
     if "popularity" in results and chosen.model != "popularity":
         against = compare(chosen, results["popularity"], decision.metric)
         match against.verdict(decision.effect):
@@ -139,30 +104,46 @@ def _quality_guardrails(decision: Decision, results: Mapping[str, Evaluation]) -
             case _:
                 guardrails.append(Guardrail("fail", "does not beat popularity"))
     if decision.rival:
-        wider = chosen.covered(cut) >= decision.rival.covered(cut)
-        guardrails.append(
-            Guardrail("pass" if wider else "fail", f"covers {'no fewer' if wider else 'fewer'} items than {decision.rival.title}")
-        )
-    calls = [c.verdict(decision.effect) for c in decision.groups]
-    if worse := [c.group for c, call in zip(decision.groups, calls, strict=True) if call == "worse"]:
-        guardrails.append(Guardrail("fail", f"worse for people with {', '.join(worse)}"))
-    elif unclear := calls.count("too few to say"):
-        guardrails.append(Guardrail("unknown", f"{unclear} of {len(calls)} activity groups: too few people to say"))
+        guardrails.append(_coverage_guardrail(chosen, decision.rival, cut))
+    calls = [(c, c.verdict(decision.effect)) for c in decision.slices]
+    if worse := [f"{c.dimension} {c.group}" for c, call in calls if call == "worse"]:
+        guardrails.append(Guardrail("fail", f"worse for {', '.join(worse)}"))
+    elif unclear := sum(call == "too few to say" for _, call in calls):
+        guardrails.append(Guardrail("unknown", f"{unclear} of {len(calls)} slices: too few people to say"))
     elif calls:
-        guardrails.append(Guardrail("pass", "no activity group is worse off"))
+        guardrails.append(Guardrail("pass", "no slice is worse off"))
     return guardrails
+
+
+def _trainings(results: Mapping[str, Evaluation]) -> str:
+    several = {result.title: len(result.trainings) for result in results.values() if result.trainings}
+    if not several:
+        return "Each was trained once; intervals speak of other people, not of other trainings."
+    told = ", ".join(f"{title} {n} times" for title, n in several.items())
+    return f"Trained several times, because they draw at random: {told}; their intervals speak of other people and other trainings."
+
+
+def _coverage_guardrail(chosen: Evaluation, rival: Evaluation, cut: int) -> Guardrail:
+    gap = set_difference("coverage", chosen.top[:, :cut], rival.top[:, :cut], chosen.n_items)
+    if gap.known and gap.high < 0:
+        return Guardrail("fail", f"covers fewer items than {rival.title}")
+    if gap.value >= 0:
+        return Guardrail("pass", f"covers no fewer items than {rival.title}")
+    return Guardrail("unknown", f"covers fewer items than {rival.title}, which may be chance")
 
 
 def _limits(decision: Decision, parts: Split, findings: list[Finding], results: Mapping[str, Evaluation]) -> list[str]:
     holdout = parts.holdout("test")
     limits = [
         "Offline gains on logged behaviour often shrink online: people could only like what they were shown or found by themselves.",
-        f"Models were trained on the {'training part alone' if parts.refit == 'train' else 'training and validation parts'}, "
-        "with one seed; intervals speak of other people, not of other trainings.",
+        f"Models were trained on the {'training part alone' if parts.refit == 'train' else 'training and validation parts'}.",
+        _trainings(results),
         f"{decision.effect:g} is taken as the smallest difference in {label(decision.metric)} that matters.",
     ]
     if len(results) > 1:
         limits.append(f"{len(results)} models were judged on test; the choice between them was made on validation.")
+    if looks := parts.looks():
+        limits.append(f"The test part of this split has had {looks}, this run's among them. Each look makes it a little less of a test.")
     if holdout.n_without_truth:
         limits.append(
             f"{holdout.n_without_truth:,} of {holdout.n_people:,} people with test events are not in the numbers: "

@@ -19,7 +19,7 @@ def interactions(pairs: Sequence[tuple[int, int]], n_users: int, n_items: int) -
         items=table[:, 1],
         timestamps=times,
         values=torch.ones(len(table), dtype=torch.float64),
-        positive=torch.ones(len(table), dtype=torch.bool),
+        grades=torch.ones(len(table), dtype=torch.int8),
         order=times,
     )
     ordered = log.select(torch.argsort(log.users, stable=True))

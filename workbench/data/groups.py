@@ -1,0 +1,63 @@
+"""Groups of people or of items by a column of their table: those the card names under `[slices]`, or any other column as it stands."""
+
+from bisect import bisect_right
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from workbench.data.card import Slice
+from workbench.data.dataset import Dataset
+from workbench.errors import unknown
+
+UNKNOWN = "unknown"
+
+
+def grouping(data: Dataset, name: str) -> Slice:
+    """What the card calls `name`, or else the column of that name, its cells as they are.
+
+    Raises RequestError for a name that is neither.
+    """
+    columns = {column: table for table in ("items", "users") for column in data.snapshot.columns(table) if not column.endswith("_code")}
+    if name not in data.card.slices and name not in columns:
+        raise unknown("grouping or column", name, {*data.card.slices, *columns})
+    return data.card.slices[name] if name in data.card.slices else Slice.model_validate({"table": columns[name], "column": name})
+
+
+def groups(data: Dataset, by: Slice) -> dict[str, Tensor]:
+    """int64 codes by group, ascending: the groups in the order of their bins, or else the largest first. None is empty.
+
+    A cell may name several groups. Who or what has an empty cell, or, where there are bins, one that is no number or lies in no bin, is
+    in the group "unknown", which comes last.
+    """
+    labels = [f"{low:g} to {high:g}" for low, high in pairwise(by.bins or ())]
+    found: dict[str, list[int]] = {label: [] for label in labels}
+    for code, cell in enumerate(data.snapshot.cells(by.table, by.column)):
+        for group in _named(cell or "", by, labels) or [UNKNOWN]:
+            found.setdefault(group, []).append(code)
+    order = sorted(found, key=lambda group: (group == UNKNOWN, 0 if labels else -len(found[group])))
+    return {group: torch.tensor(found[group], dtype=torch.int64) for group in order if found[group]}
+
+
+def item_vectors(data: Dataset) -> Tensor | None:
+    """float32 (n_items, d): 1 where the item is in a group, over all groupings of items that the card names; None where it names none."""
+    named = [groups(data, by) for by in data.card.slices.values() if by.table == "items"]
+    found = [codes for each in named for name, codes in each.items() if name != UNKNOWN]
+    if not found:
+        return None
+    vectors = torch.zeros(data.n_items, len(found))
+    for column, codes in enumerate(found):
+        vectors[codes, column] = 1.0
+    return vectors
+
+
+def _named(cell: str, by: Slice, labels: list[str]) -> list[str]:
+    """The groups that a cell names, each once."""
+    if by.bins is None:
+        parts = cell.split(by.separator) if by.separator else [cell]
+        return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
+    try:
+        place = bisect_right(by.bins, float(cell)) - 1
+    except ValueError:
+        return []
+    return [labels[place]] if 0 <= place < len(labels) else []
