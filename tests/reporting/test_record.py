@@ -6,7 +6,7 @@ import pytest
 
 from tests.reporting.test_html import RUN
 from workbench.data import load_dataset
-from workbench.evaluation import by_activity, compare_groups, evaluate
+from workbench.evaluation import by_activity, compare_slices, evaluate
 from workbench.models import create
 from workbench.reporting import Verdict, metric_rows, record
 from workbench.reporting.record import FOUND, RUN_FOLDER, pseudonym, read_run, write_run
@@ -55,7 +55,7 @@ def found(tiny, tmp_path, monkeypatch):
     parts = data.split(fractions=(0.6, 0.2, 0.2))
     judged = parts.holdout()
     results = {name: evaluate(create(name).fit(parts.train), judged, name=name, ks=(1, 3)) for name in ("popularity", "ease")}
-    groups = compare_groups(results["ease"], results["popularity"], "ndcg@3", by_activity(judged))
+    groups = compare_slices(results["ease"], results["popularity"], "ndcg@3", by_activity(judged))
     folder = tmp_path / "run"
     folder.mkdir()
     monkeypatch.setenv(RUN_FOLDER, str(folder))
@@ -70,11 +70,15 @@ def test_what_is_recorded_is_what_was_measured(found):
     handed = json.loads((folder / FOUND).read_text())
     assert handed["dataset"]["snapshot"] == data.snapshot.id
     rows = {(row["model"], row["name"], row["k"]): row for row in handed["metrics"]}
-    assert len(rows) == 2 * (5 * 2 + 2)
+    assert len(rows) == 2 * (
+        (12 + 3) * 2 + 1
+    )  # the share of ties once, models, metrics that need neither grades nor vectors and those of the set, cut-offs
     row = rows["ease", "ndcg", 3]
     assert row["value"] == pytest.approx(results["ease"].mean("ndcg@3"))
     assert row["ci_low"] <= row["value"] <= row["ci_high"]
-    assert (rows["ease", "coverage", 3]["ci_low"], rows["ease", "coverage", 3]["value"]) == (None, results["ease"].coverage(3))
+    covers = rows["ease", "coverage", 3]
+    assert covers["value"] == results["ease"].covered(3) / data.n_items
+    assert covers["ci_low"] < covers["value"] < covers["ci_high"]
     frame = pd.read_parquet(folder / "metrics.parquet")
     means = frame.groupby("model")["ndcg@3"].mean()
     assert means["popularity"] == pytest.approx(results["popularity"].mean("ndcg@3"))

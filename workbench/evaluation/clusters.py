@@ -49,9 +49,8 @@ def auc_interval(tally: Tally, *, level: float = 0.95) -> Interval:
     """Interval of the AUC over all pairs, whoever's they are. tally: of comparisons with everybody's pairs.
 
     The variance is Obuchowski's for clustered data (Biometrics 1997), which sums DeLong's structural components person by person. The
-    interval is symmetric in the logit, so it stays within (0, 1), with Student's t of the effective number of people who have a label,
-    the label of fewer of them. There is none where fewer than two people have one of the labels, and where the AUC is 0 or 1, which
-    leaves nothing to vary.
+    interval is symmetric in the logit, so it stays within (0, 1); Student's t has the degrees of freedom of the label with fewer people.
+    There is none where fewer than two people have one of the labels, and where the AUC is 0 or 1, which leaves nothing to vary.
     """
     n, n_ones, n_zeros = len(tally.ones), tally.ones.sum(), tally.zeros.sum()
     with_ones, with_zeros = int((tally.ones > 0).sum()), int((tally.zeros > 0).sum())

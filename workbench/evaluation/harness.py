@@ -2,8 +2,8 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
-from typing import Any, Protocol
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -52,7 +52,6 @@ class Evaluation:
     """Share of the recommended places that a tie-break decided."""
     trainings: tuple["Evaluation", ...] = ()
     """Where this is the mean over several trainings of one model, each of them; see `pool`."""
-    settings: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         metric = f"ndcg@{self.ks[0]}"
@@ -90,11 +89,12 @@ class Evaluation:
         """float64 (n,): the metric of each person; of a slice, with what is relevant restricted to it and NaN for whoever is not in it."""
         if of is None:
             return self.per_user[metric]
-        if self.trainings and of.truth is not None:
-            return torch.stack([each.values(metric, of) for each in self.trainings]).mean(0)
+        values = self.per_user[metric]
         name, k = split_name(metric)
-        lists = self.lists.within(of.truth)
-        values = self.per_user[metric] if of.truth is None else METRICS[name].values(lists, k)
+        if of.truth is not None and METRICS[name].of_truth:
+            if self.trainings:
+                return torch.stack([each.values(metric, of) for each in self.trainings]).mean(0)
+            values = torch.cat([METRICS[name].values(block, k) for block in self.lists.within(of.truth).blocks()])
         return values.masked_fill(~of.members(self.holdout), torch.nan)
 
     def mean(self, metric: str, of: Slice | None = None) -> float:
@@ -170,7 +170,6 @@ def evaluate(
         per_user=_per_user(lists, sorted(set(ks))),
         fallback=fallback_name,
         tied_share=tied / max(1, int((top != NOTHING).sum())),
-        settings=settings,
     )
 
 

@@ -1,7 +1,7 @@
 """Metrics of labelled pairs: a person, an item, and a label that says whether it was clicked, liked, bought. No list, no cut-off.
 
-`auc` asks whether the scores put all pairs in order, whoever's they are; `gauc` whether they put each person's own pairs in order; `log_loss`
-whether they are good probabilities. docs/metrics.md has formulas, sources and worked examples.
+`auc` asks whether the scores put all pairs in order, whoever's they are; `gauc` whether they put each person's own pairs in order;
+`log_loss` whether they are good probabilities. docs/metrics.md has formulas, sources and worked examples.
 """
 
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from workbench.errors import NotApplicable, RequestError
 from workbench.evaluation.clusters import auc_interval, ratio_interval
 from workbench.evaluation.harness import Scorer
 from workbench.evaluation.intervals import Interval
-from workbench.evaluation.scoring import Source, look, name_of, score_batches
-from workbench.evaluation.tally import Tally, check_labels
+from workbench.evaluation.scoring import Source, history_of, look, name_of, score_pairs, served_by
+from workbench.evaluation.tally import Tally, check_labels, no_auc, no_gauc
 
 EPSILON = torch.finfo(torch.float64).eps
 """Probabilities are clipped to [EPSILON, 1 - EPSILON], so a pair costs 36.04 nats at most."""
@@ -32,7 +32,7 @@ def auc(scores: Tensor, labels: Tensor) -> float:
     0.875
     """
     tally = Tally.of(scores, labels, torch.zeros(len(scores), dtype=torch.int64), own=False)
-    if reason := _one_label(tally):
+    if reason := no_auc(tally):
         raise NotApplicable(reason)
     return tally.auc.item()
 
@@ -61,7 +61,7 @@ def gauc(users: Tensor, scores: Tensor, labels: Tensor) -> tuple[float, int]:
     (0.5833333333333334, 1)
     """
     _, tally = _own(users, scores, labels)
-    if reason := _nobody(tally):
+    if reason := no_gauc(tally):
         raise NotApplicable(reason)
     kept = ~tally.auc.isnan()
     return ((tally.auc * tally.pairs)[kept].sum() / tally.pairs[kept].sum()).item(), int((~kept).sum())
@@ -130,22 +130,23 @@ def evaluate_pairs(
     """Score labelled pairs, and judge the scores by AUC, GAUC and, if they are `probabilities` of the label 1, by log loss.
 
     source: the holdout, or the log, with the histories that the model may know. users, items: int64 (n,), codes, in any order; the same
-    pair may come more than once. labels: (n,), 0 or 1. A look at a sealed part is written into its ledger first. A metric that these pairs
-    do not allow is None, and `not_applicable` says why.
+    pair may come more than once. labels: (n,), 0 or 1. seed: of the bootstrap. A look at a sealed part is written into its ledger first. A
+    metric that these pairs do not allow is None, and `not_applicable` says why.
 
     Memory: a batch of scores, at most SCORE_BYTES or one person's, and some tensors with an entry for each pair.
 
-    Raises NotApplicable where there are no pairs; RequestError for lengths that differ, codes that are unknown, labels that are none, people
-    whom the model cannot serve, probabilities outside [0, 1]; ValueError when scores have the wrong shape or are not finite.
+    Raises NotApplicable where there are no pairs; RequestError for lengths that differ, unknown codes, labels that are none, people whom
+    the model cannot serve, probabilities outside [0, 1]; ValueError when scores have the wrong shape or are not finite.
     """
     called = name_of(model, name)
     _check_pairs(source, users, items, labels)
     people, person = users.unique(return_inverse=True)
+    served_by(model, source, people, called)
     look(model, source, called)
-    scores = _pair_scores(model, source, people, person, items, called, device)
+    scores = score_pairs(model, source, users, items, name=called, device=device)
     everybody, own = (Tally.of(scores, labels, person, own=own) for own in (False, True))
     kept, per_user = ~own.auc.isnan(), {"pairs": own.pairs, "auc": own.auc}
-    reasons = {"auc": _one_label(everybody), "gauc": _nobody(own)}
+    reasons = {"auc": no_auc(everybody), "gauc": no_gauc(own)}
     if probabilities:
         losses = torch.zeros_like(own.pairs).index_add_(0, person, _losses(scores, labels, called))
         per_user["log_loss"] = losses / own.pairs
@@ -173,21 +174,6 @@ def _own(users: Tensor, scores: Tensor, labels: Tensor) -> tuple[Tensor, Tally]:
     return people, Tally.of(scores, labels, person, own=True)
 
 
-def _one_label(tally: Tally) -> str:
-    """Why there is no AUC; empty where there is one."""
-    ones, zeros = int(tally.ones.sum()), int(tally.zeros.sum())
-    if ones and zeros:
-        return ""
-    return f"AUC needs pairs of both labels: {ones:,} are labelled 1 and {zeros:,} are labelled 0."
-
-
-def _nobody(tally: Tally) -> str:
-    """Why there is no GAUC; empty where there is one."""
-    if bool((tally.ones * tally.zeros).any()):
-        return ""
-    return f"GAUC needs people with pairs of both labels: none of {len(tally.ones):,} has."
-
-
 def _check_pairs(source: Source, users: Tensor, items: Tensor, labels: Tensor) -> None:
     if not len(users) == len(items) == len(labels):
         raise RequestError(
@@ -196,25 +182,11 @@ def _check_pairs(source: Source, users: Tensor, items: Tensor, labels: Tensor) -
     if not len(users):
         raise NotApplicable("there are no pairs to judge.")
     check_labels(labels, len(users))
-    for kind, codes, n in (("users", users, source.n_users), ("items", items, source.n_items)):
+    for kind, codes, n in (("users", users, history_of(source).n_users), ("items", items, source.n_items)):
         unknown = torch.nonzero((codes < 0) | (codes >= n))[:, 0]
         if len(unknown):
             first = int(unknown[0])
             raise RequestError(f"{kind}[{first}] is {int(codes[first])}; codes of {kind} are from 0 to {n - 1}.")
-
-
-def _pair_scores(model: Scorer, source: Source, people: Tensor, person: Tensor, items: Tensor, name: str, device: str) -> Tensor:
-    """float64 (n,): the score of each pair; person: int64 (n,), its place in `people`."""
-    found = torch.empty(len(items), dtype=torch.float64)
-    order = person.argsort()
-    ends = torch.bincount(person, minlength=len(people)).cumsum(0)
-    done = 0
-    for place, scores in score_batches(model, source, people, name=name, device=device):
-        end = int(ends[place][-1])
-        pairs = order[done:end]
-        found[pairs] = scores[(person[pairs] - place.start).to(device), items[pairs].to(device)].double().cpu()
-        done = end
-    return found
 
 
 def _losses(scores: Tensor, labels: Tensor, name: str) -> Tensor:

@@ -21,7 +21,7 @@ def popularity_bands(counts: Tensor) -> Tensor:
     The mid likewise, up to four fifths. An item without an event is in the tail.
     """
     ordered = counts.sort(descending=True).values
-    reached = ordered.cumsum(0) / max(1, int(counts.sum()))
+    reached = ordered.cumsum(0).double() / max(1, int(counts.sum()))
     least = [ordered[min(int((reached < share - 1e-12).sum()), len(ordered) - 1)] for share in SHARES]
     return torch.where(counts == 0, 2, sum((counts < at_least).long() for at_least in least))
 

@@ -11,15 +11,19 @@ from workbench.errors import RequestError
 from workbench.evaluation.harness import Scorer
 
 SCORE_BYTES = 2**23
-"""Upper limit of one batch of float32 scores, or one person's."""
+"""Upper limit of one batch of float32 scores, unless one person has more."""
 
 Source = Holdout | Interactions
-"""What a model may know of people: a holdout's histories, or a log that is everybody's history."""
+"""What a model may know of people: a holdout, with its histories, or a log that is everybody's history."""
 
 
 def name_of(model: Scorer, name: str | None = None) -> str:
     """What records and errors call a model: the name given, else its title, else its class."""
     return name or str(getattr(model, "title", type(model).__name__))
+
+
+def history_of(source: Source) -> Interactions:
+    return source.history if isinstance(source, Holdout) else source
 
 
 def look(model: Scorer, source: Source, name: str) -> None:
@@ -29,14 +33,18 @@ def look(model: Scorer, source: Source, name: str) -> None:
         source.look(name, asdict(config) if is_dataclass(config) and not isinstance(config, type) else {})
 
 
-def can_serve(model: Scorer, source: Source, users: Tensor) -> Tensor:
-    """bool (n,): of these people, int64 (n,), whom the model can score from what it knows: see `Scorer`."""
+def served_by(model: Scorer, source: Source, users: Tensor, name: str, fallback: Scorer | None = None) -> Tensor:
+    """bool (n,): of these people, int64 (n,), whom the model can score itself, see `Scorer`.
+
+    Raises RequestError where there is somebody else and no `fallback`.
+    """
     if not model.personal:
         return torch.ones(len(users), dtype=torch.bool)
-    if isinstance(source, Holdout) and not model.inductive:
-        return source.trained[users]
-    history = source.history if isinstance(source, Holdout) else source
-    return history.events_per_user[users] > 0
+    known = source.trained if isinstance(source, Holdout) and not model.inductive else history_of(source).events_per_user > 0
+    served = known[users]
+    if fallback is None and not served.all():
+        raise RequestError(f"{name} cannot serve {int((~served).sum()):,} of {len(users):,} people (no history or not in training).")
+    return served
 
 
 def score_batches(
@@ -44,12 +52,10 @@ def score_batches(
 ) -> Iterator[tuple[slice, Tensor]]:
     """The places in `users`, int64 (n,), of a batch of people, and their scores: float (batch, n_items) on `device`, all finite.
 
-    Who cannot be served by the model is scored by `fallback`. Raises RequestError when that is needed and there is none, ValueError when
-    scores have the wrong shape or are not finite.
+    Whom the model cannot serve `fallback` scores. Raises RequestError as `served_by` does, ValueError when scores have the wrong shape or
+    are not finite.
     """
-    served = can_serve(model, source, users)
-    if not served.all() and fallback is None:
-        raise RequestError(f"{name} cannot serve {int((~served).sum())} of {len(users)} people (no history or not in training).")
+    served = served_by(model, source, users, name, fallback)
     size = max(1, SCORE_BYTES // (4 * source.n_items))
     for start in range(0, len(users), size):
         place = slice(start, start + size)
@@ -57,11 +63,27 @@ def score_batches(
         if fallback is None or own.all():
             yield place, _scores(model, source, batch, name, device)
             continue
-        scores = torch.empty(len(batch), source.n_items, device=device)
-        for scorer, who, called in ((model, own, name), (fallback, ~own, name_of(fallback))):
-            if who.any():
-                scores[who.to(device)] = _scores(scorer, source, batch[who], called, device).to(scores.dtype)
+        scores = torch.empty(len(batch), source.n_items, dtype=torch.float64, device=device)  # holds whatever either model has
+        scores[(~own).to(device)] = _scores(fallback, source, batch[~own], name_of(fallback), device).double()
+        if own.any():
+            scores[own.to(device)] = _scores(model, source, batch[own], name, device).double()
         yield place, scores
+
+
+def score_pairs(model: Scorer, source: Source, users: Tensor, items: Tensor, *, name: str, device: str) -> Tensor:
+    """float64 (n,): the score of each pair; users, items: int64 (n,), codes, in any order. Everyone is scored once. Raises as
+    `score_batches` does.
+    """
+    people, person = users.unique(return_inverse=True)
+    order = person.argsort()
+    ends = torch.bincount(person, minlength=len(people)).cumsum(0)
+    found, done = torch.empty(len(users), dtype=torch.float64), 0
+    for place, scores in score_batches(model, source, people, name=name, device=device):
+        end = int(ends[place][-1])
+        pairs = order[done:end]
+        found[pairs] = scores[(person[pairs] - place.start).to(device), items[pairs].to(device)].double().cpu()
+        done = end
+    return found
 
 
 @torch.inference_mode()
@@ -72,6 +94,7 @@ def _scores(model: Scorer, source: Source, users: Tensor, name: str, device: str
     finite = scores.isfinite()
     if not finite.all():
         row, item = torch.nonzero(~finite)[0].tolist()
-        value = scores[row, item].item()
-        raise ValueError(f"the scores of {name} are not all finite: item {item} has {value} for person {int(users[row])}.")
+        raise ValueError(
+            f"the scores of {name} are not all finite: person {int(users[row])} and item {item} have {scores[row, item].item()}."
+        )
     return scores

@@ -60,6 +60,18 @@ def check_labels(labels: Tensor, n: int) -> Tensor:
     return labels == 1
 
 
+def no_auc(tally: Tally) -> str:
+    """Why there is no AUC over all pairs; empty where there is one."""
+    ones, zeros = int(tally.ones.sum()), int(tally.zeros.sum())
+    return "" if ones and zeros else f"AUC needs pairs of both labels: {ones:,} are labelled 1 and {zeros:,} are labelled 0."
+
+
+def no_gauc(tally: Tally) -> str:
+    """Why there is no GAUC; empty where there is one."""
+    some = bool((tally.ones * tally.zeros).any())
+    return "" if some else f"GAUC needs people with pairs of both labels: none of {len(tally.ones):,} has."
+
+
 def _won(scores: Tensor, positive: Tensor, group: Tensor) -> Tensor:
     """int64 (n,): for each pair, the comparisons within its group that are in the right order, twice, and those that are ties, once."""
     if not len(scores):

@@ -3,6 +3,7 @@
 import functools
 import hmac
 import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -70,15 +71,24 @@ def metric_rows(evaluations: Mapping[str, Evaluation], slices: Sequence[Slice] =
     """
     rows: list[dict[str, Any]] = []
     for name, result in evaluations.items():
-        for metric, interval in _intervals(result, [(metric, None) for metric in result.per_user]):
-            rows += [_row(name, metric, "everyone", interval)] if interval.n else []
-        for which, each in SET_METRICS.items():
-            for k in result.ks:
-                described = {"direction": each.direction, "definition": each.definition}
-                rows.append(_spread(name, which, k, "everyone", result.of_the_set(which, k)) | described)
+        overall = [(metric, None) for metric in result.per_user]
+        rows += [_row(name, metric, "everyone", interval) for metric, interval in _intervals(result, overall) if interval.n]
+        rows += _set_rows(name, result)
         told = zip(slices, _intervals(result, [(of_slices, each) for each in slices]), strict=True)
         rows += [_row(name, of_slices, each.label, interval) for each, (_, interval) in told if interval.n]
     return rows
+
+
+def _set_rows(model: str, result: Evaluation) -> list[dict[str, Any]]:
+    """What is true of all lists together: set metrics, and the share of places that ties decided."""
+    rows = []
+    for which, each in SET_METRICS.items():
+        described = {"direction": each.direction, "definition": each.definition}
+        found = [(k, result.of_the_set(which, k)) for k in result.ks]
+        rows += [_spread(model, which, k, "everyone", interval) | described for k, interval in found if not math.isnan(interval.value)]
+    ties = Interval(result.tied_share, math.nan, math.nan, len(result.users))
+    described = {"direction": "none", "definition": "Share of the recommended places that the order among equal scores decided."}
+    return [*rows, _spread(model, "tied_share", max(result.ks), "everyone", ties) | described]
 
 
 def _intervals(result: Evaluation, asked: Sequence[tuple[str, Slice | None]]) -> list[tuple[str, Interval]]:

@@ -1,0 +1,82 @@
+"""User-kNN: an item scores by how similar the people are who have it (Herlocker, Konstan, Borchers and Riedl, SIGIR 1999; for sets)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar, Self
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from workbench.data import Interactions, UserBatch
+from workbench.evaluation.ranking import top_k
+from workbench.models.storage import load_model, save_model
+
+CELLS = 2**24
+"""Similarities that are dense at once: requests × people, 64 MB."""
+EPSILON = 1e-6
+"""Keeps the cosine of a person without events at 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserKnnConfig:
+    k: Annotated[int, Field(ge=1)] = 100
+    """Neighbours that each request listens to."""
+    shrink: Annotated[float, Field(ge=0)] = 0.0
+    """Added to the denominator of the cosine, in items: pulls similarities that few items support towards 0."""
+
+
+class UserKnn:
+    """Cosine between a request's history and the set of each training person; the `k` nearest vote with their similarity for what they have.
+
+    Of people at equal similarity the one with more items is kept, then the one with the lower code. Nobody is left out by name: whoever asks
+    with the very history that was trained on is his own nearest neighbour. He votes for nothing but what he has, so masking the seen hides
+    that vote, and it costs him one of his `k` neighbours.
+    """
+
+    title = "User-kNN"
+    inductive = True
+    personal = True
+    grid: ClassVar = {"k": (20, 50, 100, 200), "shrink": (0.0, 10.0, 50.0)}
+
+    people: Tensor
+    """float32 sparse (n_users, n_items): 1.0 where a training person has the item."""
+
+    def __init__(self, config: UserKnnConfig = UserKnnConfig()) -> None:
+        self.config = config
+
+    def fit(self, train: Interactions, valid: Interactions | None = None) -> Self:  # noqa: ARG002
+        x = train.csr().tocoo()
+        self.people = _sparse(torch.from_numpy(x.coords[0]), torch.from_numpy(x.coords[1]), train.n_users, train.n_items)
+        return self
+
+    def score(self, batch: UserBatch) -> Tensor:
+        """float32 (batch, n_items): similarities summed over the neighbours that have the item."""
+        people, histories = self.people.to(batch.device), batch.history_matrix()
+        sizes = torch.sparse.sum(people, 1).to_dense()
+        ties = sizes.argsort(descending=True, stable=True).argsort()
+        scores = torch.empty_like(histories)
+        for rows in torch.arange(len(batch), device=batch.device).split(max(1, CELLS // len(sizes))):
+            history = histories[rows]
+            common = torch.sparse.mm(people, history.T).T  # (rows, n_users): items that both have
+            similarity = common / ((history.sum(1, keepdim=True) * sizes).sqrt() + self.config.shrink + EPSILON)
+            nearest, _ = top_k(similarity, min(self.config.k, len(sizes)), ties)
+            votes = torch.zeros_like(similarity).scatter_(1, nearest, similarity.gather(1, nearest))
+            scores[rows] = torch.sparse.mm(people.T, votes.T).T
+        return scores
+
+    def save(self, directory: Path) -> None:
+        size = torch.tensor(self.people.shape)
+        save_model(directory, "user_knn", self.config, {"indices": self.people.indices(), "size": size})
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        config, tensors = load_model(directory, "user_knn", UserKnnConfig)
+        model = cls(config)
+        model.people = _sparse(*tensors["indices"], *tensors["size"].tolist())
+        return model
+
+
+def _sparse(users: Tensor, items: Tensor, n_users: int, n_items: int) -> Tensor:
+    indices = torch.stack([users, items]).long()
+    return torch.sparse_coo_tensor(indices, torch.ones(len(users)), (n_users, n_items), check_invariants=True).coalesce()
