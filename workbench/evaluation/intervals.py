@@ -93,22 +93,23 @@ def resampled_means(values: Tensor, resamples: int, seed: int) -> Floats:
 
     Centred before they are multiplied in float32, so a column of one value has resamples of that very value.
     """
-    present, centre = ~values.isnan(), torch.from_numpy(means_and_counts(values)[0])
+    present = ~values.isnan()
+    m, centre = values.shape[1], torch.from_numpy(means_and_counts(values)[0])
     first, which = _distinct(present)
-    sums = torch.zeros(resamples, values.shape[1] + len(first), dtype=torch.float64)
+    sums = torch.zeros(resamples, m + len(first), dtype=torch.float64)
     rng, step = np.random.default_rng(seed), max(1, CELLS // resamples)
     for some, who in zip(values.split(step), present.split(step), strict=True):
         sums += _weights(resamples, len(some), rng) @ torch.cat([(some - centre).float().nan_to_num(), who[:, first].float()], dim=1)
-    totals, counts = sums.split([values.shape[1], len(first)], dim=1)
-    return (centre + totals / counts[:, which]).numpy()
+    drawn: Floats = (centre + sums[:, :m] / sums[:, m:][:, which]).numpy()
+    return drawn
 
 
 def _distinct(present: Tensor) -> tuple[list[int], list[int]]:
     """Of the different columns of bool (n, m) the first ones, and which of them each of the m is: metrics of one slice have the same."""
-    keys = [column.tobytes() for column in np.packbits(np.ascontiguousarray(present.numpy().T), axis=1)]
-    first = {key: place for place, key in reversed([*enumerate(keys)])}
-    order = {key: group for group, key in enumerate(first)}
-    return [*first.values()], [order[key] for key in keys]
+    groups: dict[bytes, int] = {}
+    packed = np.packbits(np.ascontiguousarray(present.numpy().T), axis=1)
+    which = [groups.setdefault(column.tobytes(), len(groups)) for column in packed]
+    return [which.index(group) for group in range(len(groups))], which
 
 
 def poisson_weights(n: int, resamples: int, rng: np.random.Generator) -> Iterator[Tensor]:
