@@ -1,193 +1,183 @@
-from dataclasses import replace
-from itertools import product
+"""Two evaluations of the same people: what is refused, what is counted, what may be said."""
+
+import math
 
 import numpy as np
 import pytest
 import torch
 
+from tests.evaluation.made import METRIC, everyone, valued
 from workbench.data import detectable_difference
-from workbench.errors import RequestError
-from workbench.evaluation import compare, compare_groups, decide, evaluate, letters
-from workbench.evaluation.comparison import holm, sign_flip_p_value
-from workbench.models import create
-from workbench.testing import latent_log
+from workbench.errors import NotApplicable, RequestError
+from workbench.evaluation import Slice, compare, compare_models, compare_slices, pool
 
-METRIC = "ndcg@10"
+LABEL = 'ml-100k@3f9c21/user_time/{"fractions": [0.8, 0.1, 0.1]}/0/test'
 
 
-@pytest.fixture(scope="module")
-def base():
-    train, judged = latent_log()
-    return evaluate(create("popularity").fit(train), judged, name="popularity")
+def noise(n, seed=0):
+    return np.random.default_rng(seed).normal(size=n)
 
 
-def shifted(base, name, values):
-    return replace(base, model=name, title=name, per_user={METRIC: torch.as_tensor(values, dtype=torch.float64)})
+def two(differences, **options):
+    """Evaluations a and b whose values differ by these."""
+    common = noise(len(differences), seed=9)
+    return valued(common + np.asarray(differences), "a", **options), valued(common, "b", **options)
 
 
-def test_the_p_value_is_that_of_all_sign_flips():
-    values = np.array([0.3, 0.1, -0.2, 0.4, 0.2, 0.1, 0.0, 0.3])
-    sums = [abs(np.dot(signs, values)) for signs in product([-1, 1], repeat=len(values))]
-    exact = np.mean([s >= abs(values.sum()) - 1e-12 for s in sums])
-    assert sign_flip_p_value(torch.from_numpy(values), seed=0, permutations=200_000) == pytest.approx(exact, abs=0.004)
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (("ml-100k@3f9c21", "ml-100k@0a1b2c"), "the snapshot is ml-100k@3f9c21 for the one, ml-100k@0a1b2c for the other"),
+        (("user_time", "global_time"), "the split is user_time for the one, global_time for the other"),
+        (("0.8, 0.1, 0.1", "0.7, 0.2, 0.1"), "the split's parameters are {\"fractions\": [0.8, 0.1, 0.1]} for the one, {\"fractions\": [0.7, 0.2, 0.1]} for"),
+        (("/0/", "/1/"), "the seed is 0 for the one, 1 for the other"),
+        (("/test", "/valid"), "the part is test for the one, valid for the other"),
+    ],
+)
+def test_what_was_judged_on_something_else_is_refused_with_the_reason(change, reason):
+    one, other = (valued(noise(20), name, everyone(20, label)) for name, label in (("A", LABEL), ("B", LABEL.replace(*change))))
+    with pytest.raises(RequestError) as caught:
+        compare(one, other, METRIC)
+    assert str(caught.value).startswith(f"A and B cannot be compared: {reason}")
 
 
-def test_no_difference_at_all_has_p_value_one():
-    assert sign_flip_p_value(torch.zeros(20), seed=0) == 1.0
+def test_other_people_are_refused_and_counted():
+    with pytest.raises(RequestError, match="A and B cannot be compared: 3 people were judged for one of them only"):
+        compare(valued(noise(20), "A"), valued(noise(17), "B"), METRIC)
 
 
-def test_the_p_value_is_never_zero():
-    assert sign_flip_p_value(torch.ones(200), seed=0) == 1 / 10_000
+def test_a_metric_that_is_not_there_is_refused_with_those_that_are():
+    a, b = valued(noise(20), "A"), valued(noise(20), "B", metric="recall@5")
+    with pytest.raises(RequestError, match=r'^B was not judged by "ndcg@10"\. \(recall@5\)$'):
+        compare(a, b, METRIC)
+    with pytest.raises(RequestError, match='A was not judged by "map@10"'):
+        compare_models({"A": a}, b, "map@10")
 
 
-def test_false_alarms_come_at_their_rate():
-    rng = np.random.default_rng(3)
-    alarms = [sign_flip_p_value(torch.from_numpy(rng.standard_t(3, size=40)), seed=i, permutations=399) < 0.05 for i in range(1000)]
-    assert 0.03 < np.mean(alarms) < 0.07  # nominal 0.05; binomial spread of 1,000 is ± 0.014
+def test_a_metric_that_nobody_has_a_value_of_cannot_be_compared():
+    """Diversity of lists of one item, say."""
+    nothing = [math.nan] * 5
+    with pytest.raises(NotApplicable, match="for nobody"):
+        compare(valued(nothing, "A"), valued(nothing, "B"), METRIC)
+    (found,) = compare_models({"A": valued(nothing, "A")}, valued(nothing, "B"), METRIC)
+    assert (found.difference.known, found.p_value, found.verdict(0.01)) == (False, 1, "too few to say")
 
 
-def test_holm_multiplies_the_smallest_most_and_keeps_the_order():
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([3 * 0.01, 2 * 0.03, 2 * 0.03])
-    assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
-
-
-def test_a_comparison_is_paired(base):
-    n = len(base.users)
-    noisy = np.random.default_rng(0).random(n)
-    a, b = shifted(base, "a", noisy + 0.01), shifted(base, "b", noisy)
+def test_a_comparison_is_paired():
+    a, b = two(np.full(200, 0.01))
     found = compare(a, b, METRIC)
     assert found.difference.value == pytest.approx(0.01)
     assert found.difference.high - found.difference.low < 1e-9  # everyone gains the same, however much people differ
-    assert (found.wins, found.losses, found.significant) == (n, 0, True)
+    assert (found.a, found.b, found.metric, found.dimension, found.group) == ("a", "b", METRIC, "all", "everyone")
     assert compare(b, a, METRIC).difference.value == pytest.approx(-0.01)
 
 
-def test_other_people_or_another_split_cannot_be_compared(base):
-    with pytest.raises(RequestError, match="only evaluations on the same people"):
-        compare(base, replace(base, label="other"), METRIC)
-    with pytest.raises(RequestError, match="only evaluations on the same people"):
-        compare(base, replace(base, users=base.users.flip(0)), METRIC)
+def test_who_gains_and_who_loses_is_counted():
+    found = compare(*two([0.2, 0.1, 0.1, 0, 0, -0.3]), METRIC)
+    assert (found.wins, found.ties, found.losses) == (3, 2, 1)
 
 
-def test_groups_cover_together_and_empty_ones_are_left_out(base):
-    n = len(base.users)
-    rng = np.random.default_rng(0)
-    a, b = shifted(base, "a", rng.random(n)), shifted(base, "b", rng.random(n))
-    half = torch.arange(n) < n // 2
-    alone = compare_groups(a, b, METRIC, {"half": half})[0]
-    both = compare_groups(a, b, METRIC, {"half": half, "rest": ~half, "nobody": torch.zeros(n, dtype=torch.bool)})
-    assert [c.group for c in both] == ["half", "rest"]
-    assert both[0].difference.level == pytest.approx(0.975)
-    assert both[0].difference.low < alone.difference.low
-    assert both[0].p_value >= alone.p_value
-    assert both[0].detectable > alone.detectable
+def test_effect_size_is_the_mean_in_standard_deviations():
+    differences = np.array([0.2, 0.1, 0.1, 0, 0, -0.3])
+    mean = sum(differences) / 6
+    spread = math.sqrt(sum((differences - mean) ** 2) / 5)
+    assert compare(*two(differences), METRIC).effect_size == pytest.approx(mean / spread)
+    assert compare(valued([0.5] * 9), valued([0.5] * 9), METRIC).effect_size == 0
+    assert compare(valued([1.0] * 9), valued([0.5] * 9), METRIC).effect_size == math.inf
+    assert math.isnan(compare(valued([1.0]), valued([0.5]), METRIC).effect_size)
 
 
-def test_what_can_be_detected_follows_from_spread_and_number(base):
+def test_what_can_be_detected_follows_from_spread_and_number():
     """(z(97.5 %) + z(80 %)) · sd / √n, and with that power: of 2,000 samples with that true difference about 80 % are significant."""
     assert detectable_difference(943, 0.165) == pytest.approx((1.95996 + 0.84162) * 0.165 / 943**0.5, rel=1e-5)
-    assert detectable_difference(1) == float("inf")
+    assert detectable_difference(1) == math.inf
     rng = np.random.default_rng(0)
     samples = rng.normal(detectable_difference(100, 0.165), 0.165, size=(2000, 100))
     z = samples.mean(1) / (samples.std(1, ddof=1) / 10)
     assert 0.76 < (np.abs(z) > 1.984).mean() < 0.84  # t(99 degrees of freedom) in place of z
-    assert compare(base, base, "ndcg@10").detectable == 0.0
+    differences = noise(100)
+    assert compare(*two(differences), METRIC).detectable == pytest.approx(detectable_difference(100, differences.std(ddof=1)))
 
 
-def test_letters_join_what_cannot_be_told_apart(base):
-    n = len(base.users)
-    rng = np.random.default_rng(0)
-    common = rng.random(n)
-    values = {
-        "best": common + 0.3,
-        "good": common + 0.1 + 0.02 * rng.normal(size=n),
-        "same": common + 0.1 + 0.02 * rng.normal(size=n),
-        "bad": common,
-    }
-    shared = letters({name: shifted(base, name, v) for name, v in values.items()}, METRIC)
-    assert shared == {"best": "a", "good": "b", "same": "b", "bad": "c"}
-
-
-def test_letters_of_a_chain_overlap(base):
-    """x beats z, y cannot be told from either: y carries both letters."""
-    n = len(base.users)
-    noise = np.random.default_rng(0).normal(size=(3, n))
-    noise -= noise.mean(1, keepdims=True)
-    values = {name: gap + 0.5 * row for name, gap, row in zip("xyz", (0.12, 0.06, 0.0), noise, strict=True)}
-    assert letters({name: shifted(base, name, v) for name, v in values.items()}, METRIC) == {"x": "a", "y": "ab", "z": "b"}
-
-
-def decision(base, chosen, rival, effect=0.01, groups=None):
-    models = {"a": shifted(base, "A", chosen), "b": shifted(base, "B", rival)}
-    validation = {"a": shifted(base, "A", [1.0] * len(base.users)), "b": shifted(base, "B", [0.0] * len(base.users))}
-    return decide(validation, models, METRIC, groups or {}, effect=effect)
-
-
-def test_the_sentence_says_what_the_numbers_say(base):
-    n = len(base.users)
-    rng = np.random.default_rng(0)
-    zero, noise = np.zeros(n), rng.normal(size=n)
-    noise -= noise.mean()
-    assert (
-        decision(base, zero + 0.05 + 0.01 * noise, zero)
-        .headline()
-        .startswith("A ranks what people like next higher than B: NDCG@10 up 0.050 (")
-    )
-    assert "A is ahead of B by less than the 0.01" in decision(base, zero + 0.005 + 0.001 * noise, zero).headline()
-    assert "A, the best on validation, lost to B on test: NDCG@10 down 0.050" in decision(base, zero - 0.05 + 0.01 * noise, zero).headline()
-    assert "A is behind B by less than the 0.01" in decision(base, zero - 0.005 + 0.001 * noise, zero).headline()
-    assert "A and B do equally well" in decision(base, 0.01 * noise, zero).headline()
-    assert "We cannot tell A from B" in decision(base, noise, zero).headline()
+def test_where_nobody_differs_three_in_n_may_still():
+    """The rule of three: had 3 / n of all people a difference, a sample of n would show none in 1 of 20, (1 - 3 / n)^n ≈ e^-3."""
+    same = valued([0.25] * 150)
+    found = compare(same, same, METRIC)
+    assert found.detectable == 3 / 150
+    assert (found.p_value, found.difference.low, found.difference.high, found.ties) == (1, 0, 0, 150)
+    assert (1 - found.detectable) ** 150 == pytest.approx(0.05, abs=0.003)
 
 
 @pytest.mark.parametrize(
     ("values", "call"),
     [
-        ([0.3] * 4, "too few to say"),  # four people cannot be significant, whatever they say
-        ([0.0] * 29, "too few to say"),
-        ([0.0] * 30, "no difference"),
+        ([0.3] * 4, "too few to say"),  # four people cannot be significant, whatever they say: 2 / 2^4 = 0.125
+        ([0.3] * 6, "better"),  # six can: 2 / 2^6 = 0.031
         ([0.3] * 30, "better"),
         ([-0.3] * 30, "worse"),
+        ([0.0] * 299, "too few to say"),  # 3 / 299 is more than 0.01
+        ([0.0] * 300, "no difference"),
+        ([0.001, -0.001] * 14, "too few to say"),  # 28 people, whatever their interval
+        ([0.001, -0.001] * 15, "no difference"),
         ([0.02, -0.018] * 500, "no difference"),
         ([0.2, -0.184] * 500, "too few to say"),  # not significant, and 0.01 lies inside the interval
+        ([0.12, -0.12] * 500, "too few to say"),  # the interval ends at 0.0074, but 0.01 would have shown in 75 of 100 samples only
+        ([0.11, -0.11] * 500, "no difference"),
     ],
 )
-def test_no_difference_is_said_only_when_one_that_matters_is_excluded(base, values, call):
-    label_only = replace(base, users=torch.arange(len(values)), top=base.top[:0], served_by_fallback=base.served_by_fallback[:0])
-    a, b = shifted(label_only, "a", values), shifted(label_only, "b", np.zeros(len(values)))
-    assert compare(a, b, METRIC).verdict(effect=0.01) == call
+def test_no_difference_is_said_only_of_people_who_would_have_shown_one_that_matters(values, call):
+    assert compare(valued(values, "a"), valued(np.zeros(len(values)), "b"), METRIC).verdict(effect=0.01) == call
 
 
-def test_the_choice_is_validations_even_when_test_disagrees(base):
-    n = len(base.users)
-    found = decision(base, np.zeros(n), np.ones(n))
-    assert (found.chosen.title, found.rival.title) == ("A", "B")
-    assert found.overall.difference.value == -1
+def test_one_person_is_too_few():
+    found = compare(valued([0.9], "a"), valued([0.1], "b"), METRIC)
+    assert (found.difference.known, found.p_value, found.detectable) == (False, 1.0, math.inf)
+    assert found.verdict(effect=0.01) == "too few to say"
 
 
-def test_groups_that_differ_are_named(base):
-    n = len(base.users)
-    gain = torch.ones(n, dtype=torch.float64) * 0.1
-    few = torch.arange(n) < 3
-    gain[few] = torch.tensor([0.2, -0.2, 0.1], dtype=torch.float64)
-    assert (
-        "For people with few events we cannot tell."
-        in decision(base, gain, np.zeros(n), groups={"few events": few, "many events": ~few}).headline()
-    )
-    gain[torch.arange(n) < 40] = 0.0
-    equal = torch.arange(n) < 40
-    headline = decision(base, gain, np.zeros(n), groups={"few events": equal, "many": ~equal}).headline()
-    assert headline.endswith("In some activity groups there is no difference.")
-    gain[torch.arange(n) < 40] = -0.1
-    early = torch.arange(n) < 40
-    assert (
-        "other way round for people with few events"
-        in decision(base, gain, np.zeros(n), groups={"few events": early, "many": ~early}).headline()
-    )
+def halves(n):
+    half = torch.arange(n) < n // 2
+    return [Slice("half", "first", half), Slice("half", "second", ~half)]
 
 
-def test_one_model_alone_is_said_to_be_alone(base):
-    alone = decide({"a": base}, {"a": base}, METRIC, {}, effect=0.01)
-    assert "was the only model tried" in alone.headline()
-    with pytest.raises(RequestError, match="needs the same models in both"):
-        decide({"a": base}, {"b": base}, METRIC, {}, effect=0.01)
+def test_slices_hold_together_and_empty_ones_are_left_out():
+    a, b = two(noise(200) * 0.3)
+    first, second = halves(200)
+    (alone,) = compare_slices(a, b, METRIC, [first])
+    both = compare_slices(a, b, METRIC, [first, Slice("half", "nobody", torch.zeros(200, dtype=torch.bool)), second])
+    assert [(each.dimension, each.group, each.difference.n) for each in both] == [("half", "first", 100), ("half", "second", 100)]
+    assert both[0].difference.value == alone.difference.value
+    assert both[0].difference.high - both[0].difference.low > alone.difference.high - alone.difference.low
+    assert both[0].p_value >= alone.p_value
+    assert both[0].detectable == pytest.approx(alone.detectable * (2.2414 + 0.8416) / (1.9600 + 0.8416), rel=1e-4)  # z at 1 - 0.05 / 4
+
+
+def test_a_slice_of_one_person_says_nothing_and_does_not_spoil_the_others():
+    a, b = two(noise(100) * 0.3 + 0.5)
+    lonely = torch.arange(100) == 7
+    one, rest = compare_slices(a, b, METRIC, [Slice("who", "one", lonely), Slice("who", "rest", ~lonely)])
+    assert (one.difference.known, one.verdict(0.01)) == (False, "too few to say")
+    assert rest.verdict(0.01) == "better"
+    assert rest.difference.known
+
+
+def test_comparisons_with_one_reference_are_one_family():
+    reference = valued(noise(100, 1), "reference")
+    others = {f"m{n}": valued(noise(100, 1) + 0.1 * noise(100, 2 + n) + gap, f"m{n}") for n, gap in enumerate((0.025, 0.0, 0.0))}
+    together = compare_models(others, reference, METRIC)
+    alone = [compare(each, reference, METRIC) for each in others.values()]
+    assert [(each.a, each.b, each.dimension) for each in together] == [(name, "reference", "model") for name in others]
+    assert together[0].p_value == pytest.approx(3 * alone[0].p_value, abs=0.02)  # Holm multiplies the smallest by three
+    assert together[0].difference.value == alone[0].difference.value
+    assert together[0].difference.low < alone[0].difference.low
+
+
+def test_a_difference_that_only_one_training_shows_is_not_significant():
+    """Person by person it is, over and over; but the trainings of one model differ by as much."""
+    b, runs = noise(200, 1), [0.3, 0.0, -0.02]
+    trainings = [valued(b + run + 0.05 * noise(200, seed), "a") for seed, run in enumerate(runs)]
+    found = compare(pool(trainings), valued(b, "b"), METRIC)
+    assert found.difference.value == pytest.approx(np.mean(runs), abs=0.01)
+    assert found.verdict(0.01) == "too few to say"
+    assert found.difference.low < 0 < found.difference.high
+    assert compare(trainings[0], valued(b, "b"), METRIC).verdict(0.01) == "better"

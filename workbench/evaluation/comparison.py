@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from workbench.data import detectable_difference
-from workbench.errors import RequestError
+from workbench.errors import NotApplicable, RequestError
 from workbench.evaluation.contrast import Contrast
 from workbench.evaluation.harness import Evaluation
 from workbench.evaluation.intervals import Interval
@@ -67,9 +67,13 @@ class Comparison:
 def compare(a: Evaluation, b: Evaluation, metric: str, *, seed: int = 0) -> Comparison:
     """Compare two models on the same holdout.
 
-    Raises RequestError, with the reason, when snapshot, split, people or the metric's definition differ, or the metric is not to be had.
+    Raises RequestError, with the reason, when snapshot, split or people differ, or the metric is not to be had; NotApplicable when it has
+    no value for anybody: diversity of lists of one item.
     """
-    return compare_slices(a, b, metric, [EVERYONE], seed=seed)[0]
+    found = compare_slices(a, b, metric, [EVERYONE], seed=seed)
+    if not found:
+        raise NotApplicable(f"{metric} has a value of both {a.model} and {b.model} for nobody.")
+    return found[0]
 
 
 def compare_slices(a: Evaluation, b: Evaluation, metric: str, slices: Sequence[Slice], *, seed: int = 0) -> list[Comparison]:
@@ -134,16 +138,16 @@ def check_comparable(a: Evaluation, b: Evaluation, metric: str) -> None:
 
 
 def _difference(one: str, other: str) -> str:
-    kinds = ("snapshot", "split", "the split's parameters", "seed", "part")
+    kinds = ("snapshot is", "split is", "split's parameters are", "seed is", "part is")
     for kind, x, y in zip(kinds, one.split("/"), other.split("/"), strict=False):
         if x != y:
-            return f"the {kind.removeprefix('the ')} is {x} for the one, {y} for the other"
+            return f"the {kind} {x} for the one, {y} for the other"
     return "" if one == other else f"the one was judged on {one}, the other on {other}"
 
 
 def _detectable(differences: Tensor, level: float) -> float:
     if not differences.any():
-        return 3 / len(differences)
+        return 3 / len(differences) if len(differences) else float("inf")
     return detectable_difference(len(differences), differences.std().item() if len(differences) > 1 else 0.0, level)
 
 

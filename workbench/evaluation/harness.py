@@ -238,22 +238,21 @@ def _out_of_memory(error: Exception) -> bool:
     return not isinstance(error, RuntimeError) or isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _rank(scorer: Scorer, holdout: Holdout, users: Tensor, depth: int, ties: Tensor) -> tuple[Tensor, Tensor]:
     scores = scorer.score(holdout.batch(users).to(ties.device))
     if scores.shape != (len(users), holdout.n_items):
         raise ValueError(f"scores have shape {tuple(scores.shape)}, expected {(len(users), holdout.n_items)}.")
-    if not scores.is_contiguous():
-        scores = scores.contiguous()
+    scores = scores.clone() if scores.is_inference() else scores.contiguous()  # what is written to below
     seen = _seen(holdout, users).to(ties.device)
     flat = scores.view(-1)
-    before = flat[seen]
+    before = flat.index_select(0, seen)
     try:
         flat.index_fill_(0, seen, -torch.inf)
         items, tied = top_k(scores, depth, ties)
         values = scores.gather(1, items.clamp(min=0))[items != NOTHING]
     finally:
-        flat[seen] = before  # the scores are the model's: it may use that memory again
+        flat.index_copy_(0, seen, before)  # the scores are the model's: it may use that memory again
     n_left = holdout.n_items - torch.bincount(seen // holdout.n_items, minlength=len(users))  # at least: what was seen twice counts twice
     if not values.isfinite().all() or ((items != NOTHING).sum(1) < n_left.clamp(max=depth)).any():  # NaN and infinity sort first, -inf last
         raise ValueError(f"the scores of {getattr(scorer, 'title', type(scorer).__name__)} are not all finite.")
@@ -266,5 +265,5 @@ def _seen(holdout: Holdout, users: Tensor) -> Tensor:
         return torch.empty(0, dtype=torch.int64)
     lengths, starts = holdout.seen.events_per_user[users], holdout.seen.offsets[users]
     first = lengths.cumsum(0) - lengths
-    rows = torch.arange(len(users)).repeat_interleave(lengths)
-    return rows * holdout.n_items + holdout.seen.items[torch.arange(len(rows)) + (starts - first)[rows]]
+    rows, shift = torch.arange(len(users)).repeat_interleave(lengths), (starts - first).repeat_interleave(lengths)
+    return rows * holdout.n_items + holdout.seen.items.index_select(0, torch.arange(len(rows)) + shift)

@@ -7,12 +7,12 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from workbench.data import Holdout
+from workbench.data import Holdout, Interactions
 from workbench.evaluation.popularity import Popularity
 from workbench.evaluation.ranking import NOTHING
 
-BLOCK = 2**13
-"""People whose metrics are computed at once; bounds what is held beside the lists and the values."""
+BLOCK = 2**11
+"""People whose metrics are computed at once: what is held beside the lists and the values then stays in the processor's cache."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -69,8 +69,7 @@ class Lists:
     @cached_property
     def n_relevant(self) -> Tensor:
         """int64 (n,)."""
-        users = self.holdout.truth.users if self.wanted is None else self.holdout.truth.users[self.wanted]
-        return torch.bincount(users, minlength=self.holdout.truth.n_users)[self.users]
+        return self._relevant.events_per_user[self.users]
 
     @cached_property
     def grades(self) -> Tensor:
@@ -80,14 +79,20 @@ class Lists:
     @cached_property
     def ideal_grades(self) -> Tensor:
         """float64 (n, depth): the grades of a person's relevant items, the highest first, then zeros; no longer than the lists."""
-        truth = self.holdout.truth if self.wanted is None else self.holdout.truth.select(self.wanted)
-        order = torch.argsort(truth.users * 256 - truth.grades, stable=True)
-        users, rank = truth.users[order], torch.arange(len(truth)) - truth.offsets[truth.users]
-        row = torch.full((truth.n_users,), -1).index_put((self.users,), torch.arange(len(self.users)))[users]
-        kept = (row >= 0) & (rank < self.items.shape[1])
+        lengths, ends = self.n_relevant, self.n_relevant.cumsum(0)
+        row = torch.arange(len(lengths)).repeat_interleave(lengths)
+        rank = torch.arange(len(row)) - (ends - lengths)[row]
+        grades = self._relevant.grades[rank + self._relevant.offsets[self.users][row]].long()
+        grades = grades[torch.argsort(row * 256 - grades)]
+        kept = rank < self.items.shape[1]
         ideal = torch.zeros(self.items.shape, dtype=torch.float64)
-        ideal[row[kept], rank[kept]] = truth.grades[order][kept].double()
+        ideal[row[kept], rank[kept]] = grades[kept].double()
         return ideal
+
+    @cached_property
+    def _relevant(self) -> Interactions:
+        truth = self.holdout.truth
+        return truth if self.wanted is None else truth.select(self.wanted)
 
     @cached_property
     def information(self) -> Tensor:
@@ -116,7 +121,8 @@ class Lists:
     def list_vectors(self) -> Tensor:
         """float32 (n, depth, d): the items' vectors, zeros where there is no item."""
         assert self.vectors is not None
-        return self.vectors[self.items] * self.shown[:, :, None]
+        vectors = self.vectors.index_select(0, self.items.clamp(min=0).flatten()).view(*self.items.shape, -1)
+        return vectors if self.shown.all() else vectors * self.shown[:, :, None]
 
 
 def _found(holdout: Holdout, users: Tensor, items: Tensor) -> Tensor:

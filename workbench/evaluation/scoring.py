@@ -86,7 +86,7 @@ def score_pairs(model: Scorer, source: Source, users: Tensor, items: Tensor, *, 
     return found
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _scores(model: Scorer, source: Source, users: Tensor, name: str, device: str) -> Tensor:
     scores = model.score(source.batch(users).to(device))
     if scores.shape != (len(users), source.n_items):

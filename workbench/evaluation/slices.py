@@ -93,7 +93,7 @@ def by_column(data: Dataset, holdout: Holdout, name: str, most: int = 20) -> lis
     places, n = (holdout.users, data.n_users) if by.table == "users" else (holdout.truth.items, data.n_items)
     found = groups(data, by)
     if len(found) > most:
-        kept = sorted(found, key=lambda group: -len(found[group]))[: most - 1]
+        kept = sorted((group for group in found if group != "others"), key=lambda group: -len(found[group]))[: most - 1]
         others = torch.cat([codes for group, codes in found.items() if group not in kept]).unique()
         found = {**{group: codes for group, codes in found.items() if group in kept}, "others": others}
     slices = []

@@ -6,16 +6,26 @@ from pydantic import TypeAdapter, ValidationError
 
 from workbench.errors import RequestError, unknown
 from workbench.models.ease import Ease, EaseConfig
+from workbench.models.ials import Ials, IalsConfig
 from workbench.models.item_knn import ItemKnn, ItemKnnConfig
 from workbench.models.popularity import Popularity, PopularityConfig
 from workbench.models.protocol import Recommender
 from workbench.models.random import Random, RandomConfig
+from workbench.models.recent_popularity import RecentPopularity, RecentPopularityConfig
+from workbench.models.rp3beta import Rp3Beta, Rp3BetaConfig
+from workbench.models.slim import Slim, SlimConfig
+from workbench.models.user_knn import UserKnn, UserKnnConfig
 
 MODELS: dict[str, tuple[Any, type]] = {
     "random": (Random, RandomConfig),
     "popularity": (Popularity, PopularityConfig),
+    "recent_popularity": (RecentPopularity, RecentPopularityConfig),
     "item_knn": (ItemKnn, ItemKnnConfig),
+    "user_knn": (UserKnn, UserKnnConfig),
+    "rp3beta": (Rp3Beta, Rp3BetaConfig),
+    "slim": (Slim, SlimConfig),
     "ease": (Ease, EaseConfig),
+    "ials": (Ials, IalsConfig),
 }
 
 
