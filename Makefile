@@ -67,6 +67,7 @@ lock: $(READY)  ## requirements.lock and environment.yml out of pyproject.toml
 benchmarks: $(READY)  ## ours beside RecBole's and pandas'; the first call fetches ML-1M
 	$(BIN)/python -m benchmarks.anchors
 	$(BIN)/python -m benchmarks.data
+	$(BIN)/python -m benchmarks.evaluation
 
 clean:  ## remove the generated reports
 	rm -rf reports/*/ reports/index.html reports/.lock

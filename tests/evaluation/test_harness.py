@@ -6,23 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.errors import RequestError
-from workbench.evaluation import cutoffs, evaluate, harness
+from tests.evaluation.made import Scores, graded
+from workbench.data import Holdout
+from workbench.errors import NotApplicable, RequestError
+from workbench.evaluation import Slice, cutoffs, evaluate, harness, lists, pool
 from workbench.models import create
 from workbench.testing import interactions, latent_log
 from workbench.testing.synthetic import holdout
 
 
-class Scores:
-    """Fixed scores, by code of the person."""
-
-    inductive, personal = True, False
-
-    def __init__(self, scores, personal=False, inductive=True):
-        self.scores, self.personal, self.inductive = torch.as_tensor(scores, dtype=torch.float32), personal, inductive
-
-    def score(self, batch):
-        return self.scores[batch.users]
+SETS = ("coverage", "gini", "entropy")
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +51,11 @@ def test_the_size_of_a_batch_changes_nothing(log, monkeypatch):
     model = create("ease", l2=10).fit(train)
     whole = evaluate(model, judged, name="")
     monkeypatch.setattr(harness, "SCORE_BYTES", 4 * judged.n_items * 7)
+    monkeypatch.setattr(lists, "BLOCK", 11)
     pieces = evaluate(model, judged, name="")
     assert torch.equal(whole.top, pieces.top)
-    assert all(torch.equal(whole.per_user[m], pieces.per_user[m]) for m in whole.per_user)
+    assert list(whole.per_user) == list(pieces.per_user)
+    assert all(torch.allclose(whole.per_user[m], pieces.per_user[m], rtol=1e-12, equal_nan=True) for m in whole.per_user)
 
 
 def test_nobody_is_shown_what_they_had_and_the_truth_at_the_top_is_perfect(log):
@@ -94,7 +89,8 @@ def test_relabelling_people_and_items_changes_nothing(log):
     renamed[np.ix_(users, items)] = scores
     before, after = (evaluate(Scores(s), h, name="") for s, h in ((scores, judged), (renamed, holdout(*moved))))
     assert after.mean("ndcg@10") == pytest.approx(before.mean("ndcg@10"))
-    assert after.coverage(10) == before.coverage(10)
+    assert after.covered(10) == before.covered(10)
+    assert [after.of_the_set(each, 10).high for each in SETS] == pytest.approx([before.of_the_set(each, 10).high for each in SETS])
 
 
 def test_a_list_that_runs_out_of_items_ends():
@@ -127,12 +123,6 @@ def test_a_cutoff_beyond_the_catalogue_is_refused(log, k):
     assert cutoffs(7, 40) == (5, 7, 10, 20)
 
 
-@pytest.mark.parametrize(("scores", "what"), [(torch.full((60, 40), torch.nan), "not all finite"), (torch.zeros(60, 39), "shape")])
-def test_scores_that_are_none_stop_the_evaluation(log, scores, what):
-    with pytest.raises(ValueError, match=what):
-        evaluate(Scores(scores), log[1], name="")
-
-
 def test_printed_things_are_a_line_and_round(log):
     train, judged = log
     result = evaluate(create("popularity").fit(train), judged)
@@ -143,9 +133,59 @@ def test_printed_things_are_a_line_and_round(log):
     assert repr(train.batch(judged.users[:2])) == "UserBatch(2 requests, 32 events of history, 40 items)"
 
 
+def test_truth_from_before_the_split_is_masked_counted_and_never_found():
+    """Train and test overlap: person 0 likes item 1 again, person 1 only what they had, person 2 an item twice."""
+    known, later = interactions([(0, 1), (1, 2), (2, 0)], 3, 5), interactions([(0, 1), (0, 3), (1, 2), (2, 4), (2, 4)], 3, 5)
+    judged = holdout(known, later)
+    assert (judged.users.tolist(), judged.n_masked_truth, judged.n_without_truth) == ([0, 2], 2, 1)
+    result = evaluate(Scores(torch.tensor([[0.0, 9, 0, 8, 0], [0] * 5, [9, 0, 0, 0, 8]])), judged, ks=(1,))
+    assert result.top.tolist() == [[3], [4]]
+    assert result.values("recall@1").tolist() == [1 / 1, 1 / 1]
+
+
+def test_where_repeats_are_normal_nothing_is_masked():
+    known, later = interactions([(0, 1), (0, 1)], 1, 4), interactions([(0, 1), (0, 2)], 1, 4)
+    parts = {"truth": later, "people": torch.tensor([True]), "history": known, "trained": torch.tensor([True]), "ties": torch.arange(4)}
+    scores = Scores(torch.tensor([[0.0, 9, 8, 7]]))
+    repeated, masked = (evaluate(scores, Holdout.build(label="", seen=seen, **parts), ks=(1,)) for seen in (None, known))
+    assert (repeated.top.tolist(), repeated.values("recall@1").tolist()) == ([[1]], [1 / 2])
+    assert (masked.top.tolist(), masked.values("recall@1").tolist()) == ([[2]], [1 / 1])
+
+
+def test_several_trainings_are_one_evaluation_with_each_persons_mean(log):
+    """And each training is kept: intervals and slices ask them one by one."""
+    _, judged = log
+    runs = [evaluate(Scores(np.random.default_rng(seed).random((60, 40))), judged, name="made", ks=(5,)) for seed in range(3)]
+    together = pool(runs)
+    assert pool(runs[:1]) is runs[0]
+    for metric in ("ndcg@5", "novelty@5"):
+        expected = sum(run.values(metric) for run in runs) / 3
+        assert torch.allclose(together.values(metric), expected)
+        assert together.training_values(metric).shape == (3, 60)
+        assert runs[0].training_values(metric).shape == (1, 60)
+    assert torch.equal(together.top, runs[0].top)
+    assert together.tied_share == pytest.approx(np.mean([run.tied_share for run in runs]))
+    few = Slice("item", "first ten", truth=judged.truth.items < 10)
+    assert together.mean("ndcg@5", few) == pytest.approx(np.mean([run.mean("ndcg@5", few) for run in runs]))
+    alone, pooled = runs[0].interval("ndcg@5"), together.interval("ndcg@5")
+    assert pooled.value == pytest.approx(np.mean([run.interval("ndcg@5").value for run in runs]))
+    assert alone.n == pooled.n == 60
+
+
+def test_what_is_measured_depends_on_what_the_data_has(log):
+    _, judged = log
+    plain = evaluate(Scores(torch.rand(60, 40)), judged, ks=(10, 5, 5))
+    assert plain.ks == (5, 10)
+    graded_truth = holdout(judged.history, graded([(u, int(i), 1 + u % 2) for u, i in enumerate(judged.truth.items[::4])], 60, 40))
+    rich = evaluate(Scores(torch.rand(60, 40)), graded_truth, ks=(5,), vectors=torch.rand(40, 3))
+    without = {name.split("@")[0] for name in rich.per_user} - {name.split("@")[0] for name in plain.per_user}
+    assert without == {"ndcg_linear", "ndcg_exponential", "diversity"}
+    assert all(values.dtype == torch.float64 and values.shape == (60,) for values in plain.per_user.values())
+
+
 def test_nobody_to_judge_is_an_answer_not_a_nan():
     nobody = holdout(interactions([(0, 0)], 1, 3), interactions([], 1, 3))
-    with pytest.raises(RequestError, match="nobody is left to judge"):
+    with pytest.raises(NotApplicable, match="nobody is left to judge"):
         evaluate(Scores(torch.zeros(1, 3)), nobody, name="", ks=(1,))
 
 

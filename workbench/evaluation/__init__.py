@@ -4,9 +4,12 @@ from workbench.evaluation.backtest import Backtest, backtest
 from workbench.evaluation.comparison import Comparison, by_mean, compare, compare_models, compare_slices, letters
 from workbench.evaluation.decision import Decision, decide
 from workbench.evaluation.exposure import SET_METRICS, set_difference
-from workbench.evaluation.harness import Evaluation, Scorer, check_cutoff, cutoffs, evaluate, pool
+from workbench.evaluation.harness import Evaluation, check_cutoff, cutoffs, evaluate, pool
 from workbench.evaluation.intervals import Interval, bootstrap_mean, bootstrap_means
 from workbench.evaluation.metrics import METRICS, label, one_truth_ndcg, recall_ceiling, split_name
+from workbench.evaluation.pairs import PairEvaluation, auc, evaluate_pairs, gauc, log_loss
+from workbench.evaluation.sampled import SampledEvaluation, sampled_evaluation
+from workbench.evaluation.scoring import Scorer
 from workbench.evaluation.slices import (
     Slice,
     all_slices,
@@ -27,9 +30,12 @@ __all__ = [
     "Decision",
     "Evaluation",
     "Interval",
+    "PairEvaluation",
+    "SampledEvaluation",
     "Scorer",
     "Slice",
     "all_slices",
+    "auc",
     "backtest",
     "bootstrap_mean",
     "bootstrap_means",
@@ -47,12 +53,16 @@ __all__ = [
     "cutoffs",
     "decide",
     "evaluate",
+    "evaluate_pairs",
+    "gauc",
     "label",
     "letters",
+    "log_loss",
     "named_slices",
     "one_truth_ndcg",
     "pool",
     "recall_ceiling",
+    "sampled_evaluation",
     "set_difference",
     "split_name",
 ]

@@ -11,7 +11,7 @@ import torch
 from scipy import special, stats
 from torch import Tensor
 
-from workbench.evaluation.intervals import Interval
+from workbench.evaluation.intervals import Interval, percentile_interval, poisson_weights
 from workbench.evaluation.tally import Tally
 
 CELLS = 2**22
@@ -34,15 +34,10 @@ def ratio_interval(numerators: Tensor, denominators: Tensor, *, level: float = 0
     n, value = len(numerators), (numerators.sum() / denominators.sum()).item()
     if n < 2:
         return Interval(value, math.nan, math.nan, n, level)
-    columns = torch.stack([numerators - value * denominators, denominators], dim=1).numpy()
-    rng, step, drawn = np.random.default_rng(seed), max(1, CELLS // n), []
-    for start in range(0, resamples, step):
-        sums = rng.poisson(1.0, size=(min(step, resamples - start), n)).astype(np.float64) @ columns
-        drawn.append(value + sums[sums[:, 1] > 0, 0] / sums[sums[:, 1] > 0, 1])  # of few people there may be draws of nobody
-    df = effective_df(denominators)
-    tail = stats.norm.cdf(-math.sqrt((df + 1) / df) * stats.t.ppf((1 + level) / 2, df))
-    low, high = np.quantile(np.concatenate(drawn), [tail, 1 - tail])
-    return Interval(value, float(low), float(high), n, level)
+    columns = torch.stack([numerators - value * denominators, denominators], dim=1).float()
+    sums = torch.cat([weights @ columns for weights in poisson_weights(n, resamples, np.random.default_rng(seed))]).double()
+    drawn = (value + sums[:, 0] / sums[:, 1]).numpy()  # of few people there may be draws of nobody, which are NaN
+    return percentile_interval(drawn, value, n, level, df=effective_df(denominators))
 
 
 def auc_interval(tally: Tally, *, level: float = 0.95) -> Interval:

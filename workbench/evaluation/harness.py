@@ -2,35 +2,21 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, is_dataclass
-from typing import Protocol
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from workbench.data import Holdout, UserBatch
-from workbench.errors import NotApplicable, RequestError, WorkError
+from workbench.data import Holdout
+from workbench.errors import NotApplicable, WorkError
 from workbench.evaluation.contrast import Contrast
 from workbench.evaluation.exposure import set_interval
 from workbench.evaluation.intervals import Interval
 from workbench.evaluation.lists import Lists
 from workbench.evaluation.metrics import METRICS, split_name
 from workbench.evaluation.ranking import NOTHING, top_k
+from workbench.evaluation.scoring import SCORE_BYTES, Scorer, look, name_of, served_by
 from workbench.evaluation.slices import Slice
-
-SCORE_BYTES = 24 * 2**20
-"""Upper limit of one batch of scores. Below 32 MiB, where glibc stops handing out the same pages again."""
-
-
-class Scorer(Protocol):
-    """Anything that scores the catalogue for a batch of people."""
-
-    inductive: bool
-    """Serves people it never trained on, from their history."""
-    personal: bool
-    """Needs to know something of a person: a history, or a place in training. False for popularity."""
-
-    def score(self, batch: UserBatch) -> Tensor: ...
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -144,19 +130,14 @@ def evaluate(
     Raises NotApplicable for a k outside [1, n_items] and for an empty holdout, RequestError when a fallback is needed and there is none;
     ValueError when the scores have the wrong shape or are not finite.
     """
-    title = str(getattr(model, "title", name or type(model).__name__))
+    title = str(getattr(model, "title", name or name_of(model)))
     name = name or title
     for k in ks:
         check_cutoff(k, holdout.n_items)
     if not len(holdout.users):
         raise NotApplicable(f"nobody is left to judge on the {holdout.label.rsplit('/', 1)[-1]} part; choose another split.")
-    served = servable(model, holdout)
-    if not served.all() and fallback is None:
-        raise RequestError(
-            f"{name} cannot serve {int((~served).sum())} of {len(served)} people (no history or not in training): name a fallback."
-        )
-    settings = asdict(model.config) if is_dataclass(getattr(model, "config", None)) else {}  # type: ignore[attr-defined]
-    holdout.look(name, settings)
+    served = served_by(model, holdout, holdout.users, name, fallback)
+    look(model, holdout, name)
     top, tied = torch.full((len(served), max(ks)), NOTHING), 0
     for scorer, places in ((model, torch.nonzero(served)[:, 0]), (fallback, torch.nonzero(~served)[:, 0])):
         if scorer is not None:
@@ -196,13 +177,6 @@ def cutoffs(k: int, n_items: int) -> tuple[int, ...]:
     """The headline's cut-off and the usual ones beside it, ascending, none beyond the catalogue."""
     check_cutoff(k, n_items)
     return tuple(sorted({k, *(usual for usual in (5, 10, 20, 100) if usual <= n_items)}))
-
-
-def servable(model: Scorer, holdout: Holdout) -> Tensor:
-    """bool (n,): whom of the people judged the model can serve itself."""
-    if not model.personal:
-        return torch.ones(len(holdout.users), dtype=torch.bool)
-    return holdout.history_lengths > 0 if model.inductive else holdout.trained[holdout.users]
 
 
 def _per_user(lists: Lists, ks: Sequence[int]) -> dict[str, Tensor]:
@@ -255,7 +229,7 @@ def _rank(scorer: Scorer, holdout: Holdout, users: Tensor, depth: int, ties: Ten
         flat.index_copy_(0, seen, before)  # the scores are the model's: it may use that memory again
     n_left = holdout.n_items - torch.bincount(seen // holdout.n_items, minlength=len(users))  # at least: what was seen twice counts twice
     if not values.isfinite().all() or ((items != NOTHING).sum(1) < n_left.clamp(max=depth)).any():  # NaN and infinity sort first, -inf last
-        raise ValueError(f"the scores of {getattr(scorer, 'title', type(scorer).__name__)} are not all finite.")
+        raise ValueError(f"the scores of {name_of(scorer)} are not all finite.")
     return items, tied
 
 

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from workbench.errors import NotApplicable, RequestError
 from workbench.evaluation.clusters import auc_interval, ratio_interval
-from workbench.evaluation.harness import Scorer
 from workbench.evaluation.intervals import Interval
-from workbench.evaluation.scoring import Source, history_of, look, name_of, score_pairs, served_by
+from workbench.evaluation.scoring import Scorer, Source, history_of, look, name_of, score_pairs, served_by
 from workbench.evaluation.tally import Tally, check_labels, no_auc, no_gauc
 
 EPSILON = torch.finfo(torch.float64).eps

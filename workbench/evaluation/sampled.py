@@ -18,8 +18,7 @@ from workbench.data import Holdout
 from workbench.errors import NotApplicable, RequestError, unknown
 from workbench.evaluation.candidates import Candidates, ranks
 from workbench.evaluation.correction import check_correction, corrected_gains
-from workbench.evaluation.harness import Scorer
-from workbench.evaluation.scoring import look, name_of, score_batches, served_by
+from workbench.evaluation.scoring import Scorer, look, name_of, score_batches, served_by
 
 GAMMA = 0.1
 """What a unit of variance weighs beside one of squared bias: bias first."""

@@ -2,16 +2,28 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, is_dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from workbench.data import Holdout, Interactions
+from workbench.data import Holdout, Interactions, UserBatch
 from workbench.errors import RequestError
-from workbench.evaluation.harness import Scorer
 
-SCORE_BYTES = 2**23
-"""Upper limit of one batch of float32 scores, unless one person has more."""
+SCORE_BYTES = 24 * 2**20
+"""Upper limit of one batch of scores. Below 32 MiB, where glibc stops handing out the same pages again."""
+
+
+class Scorer(Protocol):
+    """Anything that scores the catalogue for a batch of people."""
+
+    inductive: bool
+    """Serves people it never trained on, from their history."""
+    personal: bool
+    """Needs to know something of a person: a history, or a place in training. False for popularity."""
+
+    def score(self, batch: UserBatch) -> Tensor: ...
+
 
 Source = Holdout | Interactions
 """What a model may know of people: a holdout, with its histories, or a log that is everybody's history."""
@@ -43,7 +55,9 @@ def served_by(model: Scorer, source: Source, users: Tensor, name: str, fallback:
     known = source.trained if isinstance(source, Holdout) and not model.inductive else history_of(source).events_per_user > 0
     served = known[users]
     if fallback is None and not served.all():
-        raise RequestError(f"{name} cannot serve {int((~served).sum()):,} of {len(users):,} people (no history or not in training).")
+        raise RequestError(
+            f"{name} cannot serve {int((~served).sum()):,} of {len(users):,} people (no history or not in training): name a fallback."
+        )
     return served
 
 

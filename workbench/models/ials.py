@@ -22,9 +22,9 @@ BLOCK = 1024
 class IalsConfig:
     factors: Annotated[int, Field(ge=1)] = 64
     """Numbers that describe a person or an item."""
-    regularization: Annotated[float, Field(gt=0)] = 0.01
+    regularization: Annotated[float, Field(gt=0)] = 10.0
     """Ridge penalty on each person's and each item's factors, however many events they have."""
-    alpha: Annotated[float, Field(gt=0)] = 1.0
+    alpha: Annotated[float, Field(gt=0)] = 2.0
     """Weight of the squared error where a person has the item; it is 1 where he does not. In the paper's terms 1 + its alpha."""
     iterations: Annotated[int, Field(ge=1)] = 15
     """Rounds over people and items."""
@@ -33,12 +33,16 @@ class IalsConfig:
 
 
 class Ials:
-    """Keeps the factors of items alone: a person's are solved for from the history, which is what training does with them in each round."""
+    """Keeps the factors of items alone; a person's are solved for from the history, as in every half-step of training.
+
+    `implicit` approaches its half-steps by three steps of conjugate gradients each (Takács, Pilászy and Tikk, RecSys 2011), which leaves the
+    result as good and is several times as fast; ours is exact.
+    """
 
     title = "iALS"
     inductive = True
     personal = True
-    grid: ClassVar = {"factors": (32, 64), "regularization": (1.0, 10.0), "alpha": (5.0, 10.0)}
+    grid: ClassVar = {"factors": (32, 64), "regularization": (5.0, 10.0, 20.0), "alpha": (1.0, 2.0, 5.0)}
 
     item_factors: Tensor
     """float32 (n_items, factors)."""
@@ -55,7 +59,6 @@ class Ials:
                 alpha=config.alpha,
                 iterations=config.iterations,
                 random_state=config.seed,
-                use_cg=False,  # each half-step is solved, not approached: `score` can then repeat one
             )
             model.fit(csr_matrix(train.csr()), show_progress=False)
         self.item_factors = torch.from_numpy(model.item_factors)
@@ -69,14 +72,17 @@ class Ials:
     def fold_in(self, batch: UserBatch) -> Tensor:
         """float32 (batch, factors): the half-step of eq. 4 in the paper, for the histories of this batch."""
         items, config = self.item_factors.to(batch.device).double(), self.config
+        histories = batch.history_matrix().bool()
         everything = items.T @ items + config.regularization * torch.eye(config.factors, device=batch.device)
-        folded = []
-        for histories in batch.history_matrix().bool().split(BLOCK):
-            own = [items[history] for history in histories]  # each (items in the history, factors)
-            left = torch.stack([everything + (config.alpha - 1) * y.T @ y for y in own])
-            right = torch.stack([config.alpha * y.sum(0) for y in own])
-            folded.append(torch.linalg.solve(left, right))
-        return torch.cat(folded).float()
+        folded = torch.empty(len(batch), config.factors, device=batch.device)
+        for rows in torch.arange(len(batch), device=batch.device).split(BLOCK):
+            left, right = everything.repeat(len(rows), 1, 1), items.new_zeros(len(rows), config.factors)
+            for place, history in enumerate(histories[rows]):
+                own = items[history]  # (items in the history, factors)
+                left[place] += (config.alpha - 1) * own.T @ own
+                right[place] = config.alpha * own.sum(0)
+            folded[rows] = torch.linalg.solve(left, right).float()
+        return folded
 
     def save(self, directory: Path) -> None:
         save_model(directory, "ials", self.config, {"item_factors": self.item_factors})

@@ -63,7 +63,7 @@ class ItemKnn:
 
     def score(self, batch: UserBatch) -> Tensor:
         """float32 (batch, n_items): similarities summed over the history."""
-        scores: Tensor = torch.sparse.mm(self.weights.to(batch.device), batch.history_matrix().T)
+        scores: Tensor = torch.sparse.mm(self.weights.to(batch.device), batch.history_matrix().T.contiguous())
         return scores.T
 
     def save(self, directory: Path) -> None:

@@ -19,7 +19,7 @@ BLOCK = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Rp3BetaConfig:
-    alpha: Annotated[float, Field(ge=0)] = 1.0
+    alpha: Annotated[float, Field(ge=0)] = 0.6
     """Power of each step's probability: 1 is the walk itself, less lets people and items with many events weigh more (Christoffel et al.,
     RecSys 2015)."""
     beta: Annotated[float, Field(ge=0)] = 0.6
@@ -38,7 +38,7 @@ class Rp3Beta:
     title = "RP3beta"
     inductive = True
     personal = True
-    grid: ClassVar = {"alpha": (0.6, 0.8, 1.0), "beta": (0.2, 0.4, 0.6, 0.8)}
+    grid: ClassVar = {"alpha": (0.4, 0.6, 0.8, 1.0), "beta": (0.2, 0.4, 0.6), "k": (50, 100, 200)}
 
     weights: Tensor
     """float32 sparse (n_items, n_items): column i holds the ends of walks from item i."""
@@ -67,7 +67,7 @@ class Rp3Beta:
 
     def score(self, batch: UserBatch) -> Tensor:
         """float32 (batch, n_items): weights summed over the history."""
-        scores: Tensor = torch.sparse.mm(self.weights.to(batch.device), batch.history_matrix().T)
+        scores: Tensor = torch.sparse.mm(self.weights.to(batch.device), batch.history_matrix().T.contiguous())
         return scores.T
 
     def save(self, directory: Path) -> None:

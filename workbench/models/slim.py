@@ -42,7 +42,7 @@ class Slim:
     title = "SLIM"
     inductive = True
     personal = True
-    grid: ClassVar = {"alpha": (0.1, 0.2, 0.5), "l1_ratio": (0.02, 0.05)}
+    grid: ClassVar = {"alpha": (0.1, 0.2), "l1_ratio": (0.02, 0.05)}
 
     weights: Tensor
     """float32 sparse (n_items, n_items): row j predicts item j."""
@@ -53,11 +53,10 @@ class Slim:
     def fit(self, train: Interactions, valid: Interactions | None = None) -> Self:  # noqa: ARG002
         x = train.csr()
         strength = self.config.alpha * max(1, int((train.events_per_user > 0).sum()))
-        ridged = torch.from_numpy((x.T @ x).toarray()).double()  # the Gram matrix …
-        by_people = ridged.diagonal().argsort(descending=True, stable=True)  # items of one block then have about as many weights
+        ridged = torch.from_numpy((x.T @ x).toarray(order="C")).double()  # the Gram matrix …
         ridged.diagonal().add_(strength * (1 - self.config.l1_ratio))  # … and the penalty on squares
         indices, values = [], []
-        for items in by_people.split(BLOCK):
+        for items in torch.arange(train.n_items).split(BLOCK):
             weights = regress(ridged, items, strength * self.config.l1_ratio)
             rows, columns = weights.nonzero(as_tuple=True)
             indices.append(torch.stack([items[rows], columns]))
@@ -119,7 +118,8 @@ def _solve(ridged: Tensor, pull: Tensor, above: Tensor) -> Tensor:
     for rows in sizes.argsort().split(CHUNK):
         real, items = above[rows].byte().topk(max(1, int(sizes[rows[-1]])))  # rows with fewer are filled up with weights not real …
         both = real[:, :, None] * real[:, None, :]
-        systems = ridged[items[:, :, None], items[:, None, :]] * both
+        cells = items[:, :, None] * len(ridged) + items[:, None, :]
+        systems = ridged.view(-1).index_select(0, cells.view(-1)).view_as(cells) * both  # twice as fast as indexing by two tensors
         systems.diagonal(dim1=1, dim2=2).add_(1 - real)  # … and solved by 0
         right = pull[rows].gather(1, items) * real
         solved[rows[:, None], items] = torch.cholesky_solve(right[:, :, None], torch.linalg.cholesky(systems))[:, :, 0]

@@ -20,18 +20,19 @@ EPSILON = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class UserKnnConfig:
-    k: Annotated[int, Field(ge=1)] = 100
+    k: Annotated[int, Field(ge=1)] = 50
     """Neighbours that each request listens to."""
     shrink: Annotated[float, Field(ge=0)] = 0.0
     """Added to the denominator of the cosine, in items: pulls similarities that few items support towards 0."""
 
 
 class UserKnn:
-    """Cosine between a request's history and the set of each training person; the `k` nearest vote with their similarity for what they have.
+    """Cosine between a request's history and the set of each training person; the `k` nearest vote with their similarity for what they
+    have.
 
-    Of people at equal similarity the one with more items is kept, then the one with the lower code. Nobody is left out by name: whoever asks
-    with the very history that was trained on is his own nearest neighbour. He votes for nothing but what he has, so masking the seen hides
-    that vote, and it costs him one of his `k` neighbours.
+    Of people at equal similarity the one with more items is kept, then the one with the lower code. Nobody is left out by name: whoever
+    asks with the very history that was trained on is his own nearest neighbour. He votes for nothing but what he has, so masking the seen
+    hides that vote, and it costs him one of his `k` neighbours.
     """
 
     title = "User-kNN"
@@ -53,16 +54,16 @@ class UserKnn:
     def score(self, batch: UserBatch) -> Tensor:
         """float32 (batch, n_items): similarities summed over the neighbours that have the item."""
         people, histories = self.people.to(batch.device), batch.history_matrix()
-        sizes = torch.sparse.sum(people, 1).to_dense()
+        items, sizes = people.T.coalesce(), torch.sparse.sum(people, 1).to_dense()
         ties = sizes.argsort(descending=True, stable=True).argsort()
         scores = torch.empty_like(histories)
         for rows in torch.arange(len(batch), device=batch.device).split(max(1, CELLS // len(sizes))):
             history = histories[rows]
-            common = torch.sparse.mm(people, history.T).T  # (rows, n_users): items that both have
+            common = torch.sparse.mm(people, history.T.contiguous()).T  # (rows, n_users): items that both have
             similarity = common / ((history.sum(1, keepdim=True) * sizes).sqrt() + self.config.shrink + EPSILON)
             nearest, _ = top_k(similarity, min(self.config.k, len(sizes)), ties)
             votes = torch.zeros_like(similarity).scatter_(1, nearest, similarity.gather(1, nearest))
-            scores[rows] = torch.sparse.mm(people.T, votes.T).T
+            scores[rows] = torch.sparse.mm(items, votes.T.contiguous()).T
         return scores
 
     def save(self, directory: Path) -> None:
