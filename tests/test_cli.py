@@ -13,7 +13,7 @@ from workbench.cli import main
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ("run 02_retrieval -p topk=5", """there is no parameter of 02_retrieval "topk". (dataset, k, models, refit, seed, split, tuned)"""),
+        ("run 02_retrieval -p topk=5", """there is no parameter of 02_retrieval "topk". (dataset, k, models, refit, seed, slices, split, trainings, tuned, windows)"""),
         ("run 02_retrieval -p modls=ease", """there is no parameter of 02_retrieval "modls". Did you mean "models"?"""),
         ("run 02_retrieval -p k=ten", "k = 'ten' should be a whole number."),
         ("run 02_retrieval -p k=1e1", "k = '1e1' should be a whole number."),
@@ -25,6 +25,12 @@ from workbench.cli import main
         ("run 02_retrieval -p dataset=ml-1k", 'there is no data set "ml-1k". Did you mean "ml-100k"?'),
         ("run 02_retrieval -p dataset=../ml-100k", '"../ml-100k" cannot be the name of a data set'),
         ("run 02_retrieval -p models=ease,sasrek", 'there is no model "sasrek".'),
+        ("run 02_retrieval -p slices=gendr", 'there is no dimension to slice by "gendr". Did you mean "gender"?'),
+        ("run 02_retrieval -p slices=gender,,age", 'slices = "gender,,age" should be "all", or dimensions separated by commas'),
+        ("run 02_retrieval -p windows=1", "windows = 1 should be 0, for no backtest, or at least 2."),
+        ("run 02_retrieval -p trainings=0", "trainings = 0 should be at least 1."),
+        ("compare yesterday today", 'there is no run "yesterday"'),
+        ("compare ../../x ../y", 'there is no run "../../x"'),
         ("run 02_retrieval -p models=", 'models = "" should name each model once'),
         ("run 02_retrieval -p split=user-time", 'there is no split "user-time". Did you mean "user_time"?'),
         ("run 02_retrieval -p refit=both", 'there is no refit policy "both". (train, train+valid)'),
@@ -76,7 +82,7 @@ def test_the_suite_runs_from_nothing_to_an_index(project):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.splitlines()[-1] == "reports/index.html"
-    assert "EASE ranks what people like next higher than Item-kNN" in done.stdout
+    assert "EASE ranks what people like next higher than iALS" in done.stdout
     page = (project / "reports" / "index.html").read_text()
     assert page.count("report.html") == 2
     for report in (project / "reports").glob("*/*/report.html"):
@@ -92,8 +98,7 @@ def test_the_suite_runs_from_nothing_to_an_index(project):
         "run.json",
         "metrics.parquet",
         "slices.csv",
-        "figures/field.png",
-        "figures/by_activity.png",
+        *(f"figures/{name}.png" for name in ("field", "over_time", "slices", "tradeoff")),
     }
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 import tomllib
 import zoneinfo
@@ -202,7 +203,9 @@ class Meaning(_Strict):
     @field_validator("grades")
     @classmethod
     def _rising(cls, grades: tuple[float, ...] | tuple[str, ...]) -> tuple[float, ...] | tuple[str, ...]:
-        if len(grades) > MAX_GRADE or len(set(grades)) < len(grades) or (grades and grades != tuple(sorted(grades)) and not _texts(grades)):
+        numbers = [] if _texts(grades) else [float(grade) for grade in grades]
+        rising = all(math.isfinite(number) for number in numbers) and all(low < high for low, high in pairwise(numbers))
+        if len(grades) > MAX_GRADE or len(set(grades)) < len(grades) or not rising:
             raise ValueError(f"should be at most {MAX_GRADE} rising values, or event types, each once")
         return grades
 

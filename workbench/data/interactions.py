@@ -85,9 +85,9 @@ class Interactions:
         """Requests of these people (int64 codes) whose histories are the events held here."""
         starts, lengths = self.offsets[users], self.events_per_user[users]
         offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
-        within = torch.arange(int(offsets[-1])) - offsets[:-1].repeat_interleave(lengths)
-        places = starts.repeat_interleave(lengths) + within
-        return UserBatch(users=users, items=self.items[places], timestamps=self.timestamps[places], offsets=offsets, n_items=self.n_items)
+        places = torch.arange(int(offsets[-1])) + (starts - offsets[:-1]).repeat_interleave(lengths)
+        items, timestamps = self.items.index_select(0, places), self.timestamps.index_select(0, places)
+        return UserBatch(users=users, items=items, timestamps=timestamps, offsets=offsets, n_items=self.n_items)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)

@@ -5,6 +5,7 @@ part finds one that is lucky there; the ledger says how many were tried.
 """
 
 import datetime
+import errno
 import json
 import os
 from dataclasses import dataclass
@@ -51,11 +52,7 @@ class Ledger:
         }
         line = json.dumps(entry, sort_keys=True, default=str) + "\n"
         try:
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-            try:
-                os.write(descriptor, line.encode())  # one write, at the end of the file wherever that is: others may append too
-            finally:
-                os.close(descriptor)
+            _append(self.path, line.encode())
         except OSError as error:
             raise WorkError(f"a look at the test part could not be written down in {self.path}: {error.strerror}.") from error
 
@@ -63,7 +60,7 @@ class Ledger:
         """At this part so far."""
         seen, total, unreadable = set(), 0, 0
         lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines() if self.path.exists() else []
-        for line in lines:
+        for line in filter(None, lines):
             try:
                 entry = json.loads(line)
                 if entry["part"] == part:
@@ -72,3 +69,16 @@ class Ledger:
             except (ValueError, KeyError, TypeError):
                 unreadable += 1
         return Looks(total, len(seen), unreadable)
+
+
+def _append(path: Path, line: bytes) -> None:
+    """In one write, at the end of the file wherever that is: others may append too. After a line that was never finished, on a new one."""
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        size = os.fstat(descriptor).st_size
+        whole = size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
+        line = line if whole else b"\n" + line
+        if os.write(descriptor, line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    finally:
+        os.close(descriptor)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workbench.data import Holdout
+from workbench.data import Holdout, UserBatch
 from workbench.errors import NotApplicable, WorkError
 from workbench.evaluation.contrast import Contrast
 from workbench.evaluation.exposure import set_interval
@@ -214,11 +214,12 @@ def _out_of_memory(error: Exception) -> bool:
 
 @torch.no_grad()
 def _rank(scorer: Scorer, holdout: Holdout, users: Tensor, depth: int, ties: Tensor) -> tuple[Tensor, Tensor]:
-    scores = scorer.score(holdout.batch(users).to(ties.device))
+    asked = holdout.batch(users)
+    scores = scorer.score(asked.to(ties.device))
     if scores.shape != (len(users), holdout.n_items):
         raise ValueError(f"scores have shape {tuple(scores.shape)}, expected {(len(users), holdout.n_items)}.")
     scores = scores.clone() if scores.is_inference() else scores.contiguous()  # what is written to below
-    seen = _seen(holdout, users).to(ties.device)
+    seen = _seen(holdout, asked).to(ties.device)
     flat = scores.view(-1)
     before = flat.index_select(0, seen)
     try:
@@ -233,11 +234,9 @@ def _rank(scorer: Scorer, holdout: Holdout, users: Tensor, depth: int, ties: Ten
     return items, tied
 
 
-def _seen(holdout: Holdout, users: Tensor) -> Tensor:
+def _seen(holdout: Holdout, asked: UserBatch) -> Tensor:
     """int64: places of what may not be shown in the flattened scores of these people."""
     if holdout.seen is None:
         return torch.empty(0, dtype=torch.int64)
-    lengths, starts = holdout.seen.events_per_user[users], holdout.seen.offsets[users]
-    first = lengths.cumsum(0) - lengths
-    rows, shift = torch.arange(len(users)).repeat_interleave(lengths), (starts - first).repeat_interleave(lengths)
-    return rows * holdout.n_items + holdout.seen.items.index_select(0, torch.arange(len(rows)) + shift)
+    seen = asked if holdout.seen is holdout.history else holdout.seen.batch(asked.users)
+    return seen.rows * holdout.n_items + seen.items

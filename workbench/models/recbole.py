@@ -20,11 +20,11 @@ if not hasattr(sparse.dok_matrix, "_update"):
 
 from recbole.config import Config  # noqa: E402, after the names it needs
 from recbole.data import create_dataset, data_preparation  # noqa: E402
-from recbole.model.general_recommender import itemknn  # noqa: E402
+from recbole.model.general_recommender import itemknn, slimelastic  # noqa: E402
 from recbole.trainer import Trainer  # noqa: E402
 from recbole.utils import get_model, init_seed  # noqa: E402
 
-__all__ = ["Trainer", "create_dataset", "data_preparation", "get_model", "init_seed", "itemknn", "recbole_config"]
+__all__ = ["Trainer", "create_dataset", "data_preparation", "get_model", "init_seed", "itemknn", "recbole_config", "slimelastic"]
 
 
 def recbole_config(model: str, dataset: str, settings: dict[str, Any]) -> Config:
