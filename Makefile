@@ -66,6 +66,7 @@ lock: $(READY)  ## requirements.lock and environment.yml out of pyproject.toml
 
 benchmarks: $(READY)  ## ours beside RecBole's and pandas'; the first call fetches ML-1M
 	$(BIN)/python -m benchmarks.anchors
+	$(BIN)/python -m benchmarks.sar
 	$(BIN)/python -m benchmarks.data
 	$(BIN)/python -m benchmarks.evaluation
 

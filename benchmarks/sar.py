@@ -1,14 +1,14 @@
 """Certify the metrics: the numbers that Microsoft's Recommenders publishes for SAR on ML-100k, k = 10, from lists judged by our harness.
 
 `python -m benchmarks.sar` prints the table and writes benchmarks/results/sar.json. A quarter of each person's ratings is held out, all are
-truth, what was trained on is masked. SAR is deterministic, and their splits are too, given the order of the file and seed 42. There are two:
+truth, what was trained on is masked. SAR is deterministic, and so are their splits, given the order of the file and seed 42. There are two:
 
 - `shuffled`, of the quick start notebook `sar_movielens.ipynb`: each person's rows in a shuffle of their own, all by the same seed;
-- `drawn`, of the functional test of `SARSingleNode`: one number drawn for each row, each person's rows in their order. The splitter of a
-  later release cuts it at a rank of at most 0.75 n, which leaves 346 fewer rows for training; the numbers are those of the rounded cut.
+- `drawn`, of the functional test of `SARSingleNode`: a number drawn for each row, each person's rows in the order of these. The splitter of
+  a later release trains on ranks up to 0.75 n, 346 rows fewer; the numbers are those of 0.75 n rounded.
 
-MAP, precision, recall and NDCG are theirs to six digits by both. Their MAP divides by all relevant items, as ours does (the later function
-of the name `map_at_k` by at most k of them), and their NDCG takes natural logarithms, which cancel out.
+Their MAP divides by all relevant items, as ours does (that of a later release, `map_at_k`, by at most k of them); their NDCG takes natural
+logarithms, which cancel out.
 """
 
 from pathlib import Path
@@ -49,7 +49,7 @@ class Sar:
         people = both.diagonal()
         jaccard = both / np.maximum(people[:, None] + people - both, 1)  # two items that nobody has: 0, not 0 / 0
         age = (train.timestamps.max() - train.timestamps).double() / DAY
-        decayed = (train.values * 0.5 ** (age / HALF_LIFE)).numpy()
+        decayed = (train.values * 0.5 ** (age / HALF_LIFE)).numpy()  # noqa: PD011, a tensor
         affinity = csr_array((decayed, (train.users.numpy(), train.items.numpy())), x.shape)
         self.scores = torch.from_numpy(affinity @ jaccard)
         return self
@@ -69,7 +69,7 @@ def trained_on(log: pd.DataFrame, split: str) -> "pd.Series[bool]":
     """One value for each row."""
     by_user = log.groupby("user")
     if split == "drawn":
-        drawn = pd.Series(np.random.RandomState(SEED).random_sample(len(log)), log.index)  # noqa: NPY002, the generator they use
+        drawn = pd.Series(np.random.RandomState(SEED).random_sample(len(log)), log.index)
         place = drawn.groupby(log["user"]).rank()
     else:
         shuffled = (rows.sample(frac=1, random_state=SEED).index for _, rows in by_user)
@@ -107,10 +107,10 @@ def rows() -> list[Row]:
         for metric, value in published.items():
             table.append(
                 Row(
-                    work=f"SAR {metric}@10, {split}",
+                    work=f"SAR {metric}@10",
                     size=f"ml-100k, {len(train):,} ratings trained on",
                     ours=result.mean(f"{metric}@10"),
-                    peer="Recommenders, published",
+                    peer=f"Recommenders, {split}",
                     peer_value=value,
                     goal=f"equal to {DIGITS} digits",
                     met=round(result.mean(f"{metric}@10"), DIGITS) == value,

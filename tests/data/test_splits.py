@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import math
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 
 import duckdb
@@ -46,7 +47,7 @@ def dataset(rows, card=CARD, has_times=True):
         return connection
 
     sizes = {"users": 3, "items": 5}
-    snapshot = SimpleNamespace(id="made@0", name="made", has_times=has_times, rows=sizes.__getitem__)
+    snapshot = SimpleNamespace(id="made@0", name="made", has_times=has_times, rows=sizes.__getitem__, folder=Path("made", "0"))
     return SimpleNamespace(card=card, snapshot=snapshot, connect=connect, item_ids=ITEMS)
 
 

@@ -29,7 +29,10 @@ def two(differences, **options):
     [
         (("ml-100k@3f9c21", "ml-100k@0a1b2c"), "the snapshot is ml-100k@3f9c21 for the one, ml-100k@0a1b2c for the other"),
         (("user_time", "global_time"), "the split is user_time for the one, global_time for the other"),
-        (("0.8, 0.1, 0.1", "0.7, 0.2, 0.1"), "the split's parameters are {\"fractions\": [0.8, 0.1, 0.1]} for the one, {\"fractions\": [0.7, 0.2, 0.1]} for"),
+        (
+            ("0.8, 0.1, 0.1", "0.7, 0.2, 0.1"),
+            'the split\'s parameters are {"fractions": [0.8, 0.1, 0.1]} for the one, {"fractions": [0.7, 0.2, 0.1]} for',
+        ),
         (("/0/", "/1/"), "the seed is 0 for the one, 1 for the other"),
         (("/test", "/valid"), "the part is test for the one, valid for the other"),
     ],

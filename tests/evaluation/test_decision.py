@@ -31,7 +31,10 @@ def noise(scale):
         (0.05 + noise(0.01), r"^A ranks what people like next higher than B: NDCG@10 up 0\.050 \(95 % interval \+0\.049 to \+0\.051\)\.$"),
         (0.005 + noise(0.001), r"^A is ahead of B by less than the 0\.01 that would matter: NDCG@10 up 0\.005 \("),
         (-0.05 + noise(0.01), r"^A, the best on validation, lost to B on test: NDCG@10 down 0\.050 \(.*Choose neither on this evidence\.$"),
-        (-0.005 + noise(0.001), r"^A is behind B by less than the 0\.01 that would matter: NDCG@10 down 0\.005 \("),
+        (
+            -0.005 + noise(0.001),
+            r"^A, the best on validation, is behind B by less than the 0\.01 that would matter: NDCG@10 down 0\.005 \(",
+        ),
         (noise(0.01), r"^A and B do equally well: NDCG@10 differs by 0\.000 \(.*, and 0\.01 would matter\.$"),
         (noise(1), r"^We cannot tell A from B: .*, and with 200 people a difference below 0\.\d{3} often goes unseen\.$"),
         (noise(1)[:20], r"^We cannot tell A from B: .*, and 20 people are too few\.$"),

@@ -43,7 +43,12 @@ def truths(slices, judged):
 def test_activity_is_the_number_of_known_events_and_empty_groups_are_not_there():
     assert people(by_activity(world())) == {"no history": [0], "1 to 19 events": [1, 2], "20 to 49 events": [3]}
     many = world(sizes=(49, 50, 199, 200), n_items=250)
-    assert people(by_activity(many)) == {"20 to 49 events": [0], "50 to 99 events": [1], "100 to 199 events": [2], "200 events and more": [3]}
+    assert people(by_activity(many)) == {
+        "20 to 49 events": [0],
+        "50 to 99 events": [1],
+        "100 to 199 events": [2],
+        "200 events and more": [3],
+    }
     assert {each.dimension for each in by_activity(many)} == {"activity"}
 
 

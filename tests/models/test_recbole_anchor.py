@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 
 def anchors(folder, *names):
     """The rows of benchmarks.anchors for these models."""
-    code = f"import json, dataclasses; from benchmarks.anchors import rows; print(json.dumps([dataclasses.asdict(r) for r in rows({names})]))"
+    code = f"import json; from benchmarks.anchors import rows; print(json.dumps([vars(row) for row in rows({names})]))"
     done = subprocess.run(
         [sys.executable, "-c", code, "--not=ours"],  # RecBole would read the command line
         cwd=folder,

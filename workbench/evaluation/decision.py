@@ -45,7 +45,8 @@ class Decision:
             case "worse" if matters:
                 return f"{chosen}, the best on validation, lost to {rival} on test: {name} down {size}. Choose neither on this evidence."
             case "worse":
-                return f"{chosen} is behind {rival} by less than the {self.effect:g} that would matter: {name} down {size}."
+                behind = f"is behind {rival} by less than the {self.effect:g} that would matter"
+                return f"{chosen}, the best on validation, {behind}: {name} down {size}."
             case "no difference":
                 return f"{chosen} and {rival} do equally well: {name} differs by {size}, and {self.effect:g} would matter."
             case _ if gap.n < MIN_PEOPLE:

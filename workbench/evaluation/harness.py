@@ -219,7 +219,7 @@ def _rank(scorer: Scorer, holdout: Holdout, users: Tensor, depth: int, ties: Ten
     if scores.shape != (len(users), holdout.n_items):
         raise ValueError(f"scores have shape {tuple(scores.shape)}, expected {(len(users), holdout.n_items)}.")
     scores = scores.clone() if scores.is_inference() else scores.contiguous()  # what is written to below
-    seen = _seen(holdout, asked).to(ties.device)
+    seen, n_seen = (part.to(ties.device) for part in _seen(holdout, asked))
     flat = scores.view(-1)
     before = flat.index_select(0, seen)
     try:
@@ -228,15 +228,15 @@ def _rank(scorer: Scorer, holdout: Holdout, users: Tensor, depth: int, ties: Ten
         values = scores.gather(1, items.clamp(min=0))[items != NOTHING]
     finally:
         flat.index_copy_(0, seen, before)  # the scores are the model's: it may use that memory again
-    n_left = holdout.n_items - torch.bincount(seen // holdout.n_items, minlength=len(users))  # at least: what was seen twice counts twice
+    n_left = holdout.n_items - n_seen  # at least: what was seen twice counts twice
     if not values.isfinite().all() or ((items != NOTHING).sum(1) < n_left.clamp(max=depth)).any():  # NaN and infinity sort first, -inf last
         raise ValueError(f"the scores of {name_of(scorer)} are not all finite.")
     return items, tied
 
 
-def _seen(holdout: Holdout, asked: UserBatch) -> Tensor:
-    """int64: places of what may not be shown in the flattened scores of these people."""
+def _seen(holdout: Holdout, asked: UserBatch) -> tuple[Tensor, Tensor]:
+    """int64: places of what may not be shown in the flattened scores of these people, and how many each of them has."""
     if holdout.seen is None:
-        return torch.empty(0, dtype=torch.int64)
+        return torch.empty(0, dtype=torch.int64), torch.zeros_like(asked.users)
     seen = asked if holdout.seen is holdout.history else holdout.seen.batch(asked.users)
-    return seen.rows * holdout.n_items + seen.items
+    return seen.rows * holdout.n_items + seen.items, seen.lengths

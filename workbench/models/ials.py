@@ -35,8 +35,7 @@ class IalsConfig:
 class Ials:
     """Keeps the factors of items alone; a person's are solved for from the history, as in every half-step of training.
 
-    `implicit` approaches each of its half-steps by three steps of conjugate gradients (Takács, Pilászy and Tikk, RecSys 2011); the one taken
-    here is exact.
+    `implicit` approaches each half-step by three conjugate gradients (Takács, Pilászy and Tikk, RecSys 2011); the one taken here is exact.
     """
 
     title = "iALS"
