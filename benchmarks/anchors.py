@@ -7,8 +7,8 @@ item-kNN with k = 100 and shrink 0, EASE with l2 = 250, SLIM with alpha = 0.2 an
 Three things of RecBole's are shown and are no anchors. Its popularity counts an item once a batch; ours counts each event. Its item-kNN
 keeps whichever of several neighbours at equal similarity NumPy's argpartition leaves in front, which changes with the processor, and its
 numbers change with that in the fourth digit. Its SLIM stops coordinate descent, in float32 and in random order, at a duality gap of 1e-4 of
-the target's square or after 100 passes, short of the optimum by as much as moves the fourth digit. So two of its classes run a second time,
-item-kNN with our order of ties in that one place, SLIM in float64 to a gap of 1e-6, and these are the anchors.
+the target's square, short of the optimum by as much as moves the fourth digit. So two of its classes run a second time, item-kNN with our
+order of ties in that one place, SLIM in float64 to a gap of 1e-6, and these are the anchors.
 """
 
 import contextlib

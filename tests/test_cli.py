@@ -9,7 +9,6 @@ import pytest
 
 from workbench.cli import main
 
-
 PARAMETERS = "dataset, k, models, refit, seed, slices, split, trainings, tuned, windows"
 
 

@@ -1,3 +1,4 @@
+import duckdb
 import pytest
 
 from tests.conftest import CARD
@@ -32,6 +33,13 @@ def test_the_shipped_cards_are_valid_and_every_one_is_read():
         (('default = "user_time"', 'default = "leave_last_n"\nparameters = { n = 0 }'), '"split"', "n = 0"),
         (('value = "rating:float"', 'value = 1.5'), '"columns.value', "valid"),
         (('version = 1', 'version = "one"'), '"version"', "integer"),
+        (('repeats = false', 'repeats = false\ngrades = [5, 4]'), '"meaning.grades"', "at most 20 rising values, or event types"),
+        (('repeats = false', 'repeats = false\ngrades = [4, 4]'), '"meaning.grades"', "rising values"),
+        (('repeats = false', 'repeats = false\ngrades = [4, nan]'), '"meaning.grades"', "rising values"),
+        (('repeats = false', 'repeats = false\ngrades = [inf]'), '"meaning.grades"', "rising values"),
+        (('repeats = false', 'repeats = false\ngrades = ["buy", "buy"]'), '"meaning.grades"', "event types, each once"),
+        (('repeats = false', f'repeats = false\ngrades = {list(range(21))}'), '"meaning.grades"', "at most 20"),
+        (('repeats = false', 'repeats = false\ngrades = [4, "buy"]'), '"meaning.grades', "valid"),
         (('title = "Tiny"', 'title = "Tiny'), "not TOML", "line 2"),
     ],
 )  # fmt: skip
@@ -43,6 +51,32 @@ def test_a_mistake_in_a_card_is_one_line_with_place_and_reason(change, place, re
     assert place in message
     assert reason in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("meaning", "events", "grades"),
+    [
+        ("grades = [4, 5]", [(3, "view"), (4, "view"), (4.5, "view"), (5, "view"), (None, "view")], [0, 1, 1, 2, 0]),
+        ("grades = [2, 4.5]", [(4, "view"), (5, "view")], [1, 2]),  # below the first value too a liked event has grade 1
+        ("", [(3, "view"), (4, "view"), (5, "view")], [0, 1, 1]),
+        ('grades = ["view", "cart", "buy"]', [(5, "view"), (5, "buy"), (1, "buy"), (4, "wish"), (4, None)], [1, 3, 0, 1, 1]),
+        ('grades = ["it\'s"]', [(5, "it's")], [1]),
+    ],
+    ids=["ratings", "liked from 4", "none", "event types", "a quote"],
+)
+def test_the_grade_of_an_event_is_0_where_it_is_not_liked_and_1_at_least_where_it_is(meaning, events, grades):
+    card = parse_card(GOOD.replace("repeats = false", f"repeats = false\n{meaning}"), "")
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TABLE events (value DOUBLE, event VARCHAR)")
+        connection.executemany("INSERT INTO events VALUES (?, ?)", events)
+        found = connection.execute(f"SELECT {card.meaning.grade_sql} AS grade FROM events").fetchnumpy()["grade"]
+    assert found.tolist() == grades
+    assert found.dtype == "int8"
+
+
+def test_twenty_grades_are_no_too_many():
+    card = parse_card(GOOD.replace("repeats = false", f"repeats = false\ngrades = {list(range(20))}"), "")
+    assert len(card.meaning.grades) == 20
 
 
 def test_comments_do_not_change_a_card_and_meanings_do():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import torch
 
 from workbench.data import Holdout, tie_ranks
@@ -39,6 +41,24 @@ def test_where_repeats_are_legitimate_nothing_is_masked():
 
 def test_an_item_liked_twice_is_to_be_found_once():
     assert holdout([], [(0, 1), (0, 1), (0, 2)], [True, False, False, False]).n_relevant.tolist() == [2]
+
+
+def test_an_item_liked_twice_has_its_highest_grade_and_its_first_moment():
+    log = interactions([(0, 1), (0, 2), (0, 1), (0, 1), (1, 1)], 2, 5)
+    log = replace(log, grades=torch.tensor([1, 1, 3, 2, 2], dtype=torch.int8))
+    judged = Holdout.build(
+        label="", truth=log, people=torch.ones(2, dtype=torch.bool), history=log.select(torch.zeros(5, dtype=torch.bool)),
+        seen=None, trained=torch.zeros(2, dtype=torch.bool), ties=torch.arange(5),
+    )  # fmt: skip
+    assert judged.truth.items.tolist() == [1, 2, 1]
+    assert judged.truth.grades.tolist() == [3, 1, 2]
+    assert judged.truth.timestamps.tolist() == [0, 1, 4]
+
+
+def test_only_a_test_part_has_a_ledger(ml100k):
+    parts = ml100k.split()
+    assert parts.holdout("valid").ledger is None
+    assert parts.holdout("test").ledger.path == ml100k.snapshot.folder.parent / "looks.jsonl"
 
 
 def test_histories_of_a_batch_are_in_order_of_time():

@@ -74,7 +74,7 @@ def test_a_ledger_that_cannot_be_written_is_an_error(tmp_path):
 def test_half_a_line_on_a_full_disk_is_an_error(ledger, monkeypatch):
     write = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, line: write(descriptor, line[:10]))
-    with pytest.raises(WorkError, match="could not be written down in .*: No space left on device"):
+    with pytest.raises(WorkError, match=r"could not be written down in .*: No space left on device"):
         ledger.add(PART, "EASE", {})
 
 

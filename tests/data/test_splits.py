@@ -209,7 +209,7 @@ def test_ties_favour_no_item():
         return connection
 
     sizes = {"users": 300, "items": 30}
-    snapshot = SimpleNamespace(id="made@0", name="made", has_times=True, rows=sizes.__getitem__)
+    snapshot = SimpleNamespace(id="made@0", name="made", has_times=True, folder=Path("made", "0"), rows=sizes.__getitem__)
     log = SimpleNamespace(card=CARD, snapshot=snapshot, connect=connect, item_ids=[f"{n:02d}" for n in range(30)])
     counts = Counter(item for seed in range(4) for item in split(log, "leave_last_n", seed).test.items.tolist())
     expected = 4 * 300 / 30
@@ -220,6 +220,19 @@ def test_ties_favour_no_item():
 def test_positives_are_what_the_card_says():
     parts = split(dataset([("u1", item, value, 0) for value, item in enumerate(ITEMS, start=1)]), "user_time", fractions=(1.0, 0.0, 0.0))
     assert sorted(parts.train.positives().values.tolist()) == [4.0, 5.0]
+
+
+def test_grades_are_what_the_card_says_in_every_part_and_in_the_truth():
+    """ML-100k's card: liked from 4, and 5 is grade 2. u1 rates its five items 1, 2, 3, 4, 5 in that order."""
+    log = dataset([("u1", item, value, value) for value, item in enumerate(ITEMS, start=1)])
+    parts = split(log, "user_time", fractions=(0.6, 0.0, 0.4))
+    assert CARD.meaning.grades == (4, 5)
+    assert (parts.train.grades.tolist(), parts.test.grades.tolist()) == ([0, 0, 0], [1, 2])
+    assert parts.holdout("test").truth.grades.tolist() == [1, 2]
+    assert parts.train.grades.dtype == torch.int8
+    ungraded = CARD.model_copy(update={"meaning": CARD.meaning.model_copy(update={"grades": ()})})
+    log = dataset([("u1", item, value, value) for value, item in enumerate(ITEMS, start=1)], ungraded)
+    assert split(log, "user_time", fractions=(0.6, 0.0, 0.4)).test.grades.tolist() == [1, 1]
 
 
 def test_exposures_are_in_no_part_and_counted():

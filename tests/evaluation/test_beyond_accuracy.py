@@ -133,7 +133,7 @@ def enumerated(scores, judged, k):
 
 
 def test_one_truth_ndcg_is_what_taking_the_others_out_one_by_one_gives():
-    known, judged = latent_log(n_users=60, n_items=30, events_each=20)  # 16 known, 4 to find, 14 candidates
+    _, judged = latent_log(n_users=60, n_items=30, events_each=20)  # 16 known, 4 to find, 14 candidates
     scores = np.random.default_rng(0).integers(0, 8, size=(60, 30)).astype(float)
     for depth in (5, 6, 8, 14, 30):
         lists = evaluate(Scores(scores), judged, ks=(depth,)).lists

@@ -1,4 +1,4 @@
-"""Whether the jackknife's intervals of set-level metrics hold the expected value at this many people, and what the bootstrap does instead."""
+"""Whether the jackknife's intervals of set-level metrics hold the value expected of so many people, and that the bootstrap's do not."""
 
 import numpy as np
 import pytest

@@ -14,7 +14,6 @@ from workbench.models import create
 from workbench.testing import interactions, latent_log
 from workbench.testing.synthetic import holdout
 
-
 SETS = ("coverage", "gini", "entropy")
 
 
@@ -174,12 +173,13 @@ def test_several_trainings_are_one_evaluation_with_each_persons_mean(log):
 
 def test_what_is_measured_depends_on_what_the_data_has(log):
     _, judged = log
-    plain = evaluate(Scores(torch.rand(60, 40)), judged, ks=(10, 5, 5))
+    scores = Scores(np.random.default_rng(0).random((60, 40)))
+    plain = evaluate(scores, judged, ks=(10, 5, 5))
     assert plain.ks == (5, 10)
     graded_truth = holdout(judged.history, graded([(u, int(i), 1 + u % 2) for u, i in enumerate(judged.truth.items[::4])], 60, 40))
-    rich = evaluate(Scores(torch.rand(60, 40)), graded_truth, ks=(5,), vectors=torch.rand(40, 3))
-    without = {name.split("@")[0] for name in rich.per_user} - {name.split("@")[0] for name in plain.per_user}
-    assert without == {"ndcg_linear", "ndcg_exponential", "diversity"}
+    rich = evaluate(scores, graded_truth, ks=(5,), vectors=torch.eye(40))
+    more = {name.split("@")[0] for name in rich.per_user} - {name.split("@")[0] for name in plain.per_user}
+    assert more == {"ndcg_linear", "ndcg_exponential", "diversity"}
     assert all(values.dtype == torch.float64 and values.shape == (60,) for values in plain.per_user.values())
 
 

@@ -8,8 +8,8 @@ import torch
 from scipy import stats
 from torch import tensor
 
-from workbench.evaluation import bootstrap_mean, bootstrap_means
-from workbench.evaluation.intervals import expanded_tail, poisson_weights, resampled_means
+from workbench.evaluation import bootstrap_mean, bootstrap_means, intervals
+from workbench.evaluation.intervals import _weights, expanded_tail, poisson_weights, resampled_means
 
 
 def test_one_person_says_nothing_of_others():
@@ -95,11 +95,22 @@ def test_resamples_in_which_nobody_was_drawn_are_passed_over():
     assert (interval.low, interval.high) == (0, 1)
 
 
+def test_people_weighed_a_piece_at_a_time_are_all_weighed(monkeypatch):
+    monkeypatch.setattr(intervals, "CELLS", 50 * 7)
+    values = torch.from_numpy(np.random.default_rng(0).random((40, 2)))
+    values[30:, 1] = math.nan
+    rng = np.random.default_rng(4)
+    weights = torch.cat([_weights(50, size, rng) for size in (7, 7, 7, 7, 7, 5)], dim=1).double()
+    drawn = resampled_means(values, 50, seed=4)
+    np.testing.assert_allclose(drawn[:, 0], weights @ values[:, 0] / weights.sum(1), atol=1e-6)
+    np.testing.assert_allclose(drawn[:, 1], weights[:, :30] @ values[:30, 1] / weights[:, :30].sum(1), atol=1e-6)
+
+
 def test_weights_are_poisson_of_mean_one_whatever_the_size_of_a_piece(monkeypatch):
     weights = torch.cat(list(poisson_weights(500, 2000, np.random.default_rng(0))))
     assert weights.shape == (2000, 500)
     for count in range(5):
         assert (weights == count).double().mean().item() == pytest.approx(stats.poisson.pmf(count, 1), abs=0.002)
-    monkeypatch.setattr("workbench.evaluation.intervals.CELLS", 500 * 7)
+    monkeypatch.setattr(intervals, "CELLS", 500 * 7)
     pieces = list(poisson_weights(500, 20, np.random.default_rng(0)))
     assert [len(piece) for piece in pieces] == [7, 7, 6]

@@ -132,10 +132,10 @@ def test_diversity_is_one_less_the_mean_cosine_of_all_pairs():
     vectors = tensor([[[1, 0], [1, 0], [0, 1]], [[1, 0], [1, 0], [0, 0]], [[1, 0], [0, 0], [0, 0]], [[0, 0]] * 3]).float()
     shown = tensor([[1, 1, 1], [1, 1, 1], [1, 0, 0], [0, 0, 0]]).bool()
     pairs = [1 - (1 + 0 + 0) / 3, 1 - (1 + 0 + 0) / 3, NAN, NAN]
-    assert diversity(vectors, shown, k=3).tolist() == pytest.approx(pairs, nan_ok=True)
-    assert diversity(vectors, shown, k=2).tolist() == pytest.approx([1 - 1 / 1, 1 - 1 / 1, NAN, NAN], nan_ok=True)
+    assert diversity(vectors, shown, k=3).tolist() == pytest.approx(pairs, abs=1e-6, nan_ok=True)  # vectors are float32
+    assert diversity(vectors, shown, k=2).tolist() == pytest.approx([1 - 1 / 1, 1 - 1 / 1, NAN, NAN], abs=1e-6, nan_ok=True)
     at_45_degrees = tensor([[[1, 0], [2**-0.5, 2**-0.5]]])
-    assert diversity(at_45_degrees, shown[:1, :2], k=2).tolist() == pytest.approx([1 - 2**-0.5])
+    assert diversity(at_45_degrees, shown[:1, :2], k=2).tolist() == pytest.approx([1 - 2**-0.5], abs=1e-6)
 
 
 def test_a_metric_of_grades_is_there_only_where_the_data_has_grades():

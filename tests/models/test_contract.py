@@ -7,13 +7,13 @@ from workbench.models import MODELS, create
 from workbench.models.ease import Ease, EaseConfig
 from workbench.testing import check_recommender
 
-WITHOUT_TASTE = {"random", "popularity"}
+WITHOUT_TASTE = {"random", "popularity", "recent_popularity"}
+SETTINGS = {"ease": {"l2": 1.0}, "item_knn": {"k": 20}, "user_knn": {"k": 10}, "rp3beta": {"k": 20}, "slim": {"alpha": 0.01}}
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_contract_holds(name):
-    settings = {"ease": {"l2": 1.0}, "item_knn": {"k": 20}}.get(name, {})
-    check_recommender(lambda: create(name, **settings), learns=name not in WITHOUT_TASTE)
+    check_recommender(lambda: create(name, **SETTINGS.get(name, {})), learns=name not in WITHOUT_TASTE)
 
 
 class Broken(Ease):

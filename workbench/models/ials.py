@@ -1,11 +1,11 @@
 """iALS: factors for people and items by alternating least squares over all cells (Hu, Koren and Volinsky, ICDM 2008), by `implicit`."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
 import torch
-from implicit.cpu.als import AlternatingLeastSquares
 from pydantic import Field
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
@@ -13,6 +13,10 @@ from torch import Tensor
 
 from workbench.data import Interactions, UserBatch
 from workbench.models.storage import load_model, save_model
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # tqdm's, in a notebook, about widgets for bars that are switched off
+    from implicit.cpu.als import AlternatingLeastSquares
 
 BLOCK = 1024
 """Requests whose normal equations are in memory at once: BLOCK × factors² × 8 bytes."""

@@ -27,7 +27,7 @@ class RecentPopularity:
     title = "Recent popularity"
     inductive = True
     personal = False
-    grid: ClassVar = {"half_life": (3.0, 7.0, 14.0, 30.0, 60.0, 120.0)}
+    grid: ClassVar = {"half_life": (7.0, 14.0, 30.0, 60.0, 120.0, 365.0)}
 
     counts: Tensor
     """float32 (n_items,)."""

@@ -19,12 +19,12 @@ BLOCK = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Rp3BetaConfig:
-    alpha: Annotated[float, Field(ge=0)] = 0.6
-    """Power of each step's probability: 1 is the walk itself, less lets people and items with many events weigh more (Christoffel et al.,
-    RecSys 2015)."""
+    alpha: Annotated[float, Field(ge=0)] = 0.4
+    """Power of each step's probability: 1 is the walk itself, less lets people and items with many events weigh more (Cooper et al.,
+    WWW 2014)."""
     beta: Annotated[float, Field(ge=0)] = 0.6
     """Power of an item's number of people that its score is divided by; 0 leaves popularity as it is."""
-    k: Annotated[int, Field(ge=1)] = 100
+    k: Annotated[int, Field(ge=1)] = 200
     """Items kept that a walk from each item can end at."""
 
 
@@ -38,7 +38,7 @@ class Rp3Beta:
     title = "RP3beta"
     inductive = True
     personal = True
-    grid: ClassVar = {"alpha": (0.4, 0.6, 0.8, 1.0), "beta": (0.2, 0.4, 0.6), "k": (50, 100, 200)}
+    grid: ClassVar = {"alpha": (0.2, 0.4, 0.6, 1.0), "beta": (0.2, 0.4, 0.6), "k": (100, 200)}
 
     weights: Tensor
     """float32 sparse (n_items, n_items): column i holds the ends of walks from item i."""
