@@ -127,7 +127,7 @@ def diversity(list_vectors: Tensor, shown: Tensor, k: int) -> Tensor:
     The sum over pairs of the cosine is (|Σ v|² - Σ |v|²) / 2. An item without a vector is like nothing. NaN for fewer than two items.
     """
     vectors, n = list_vectors[:, :k], shown[:, :k].sum(1).double()
-    alike = vectors.sum(1).double().square().sum(1) - torch.linalg.vector_norm(vectors, dim=(1, 2)).double().square()
+    alike = vectors.sum(1).double().square().sum(1) - vectors.square().sum((1, 2)).double()
     return torch.where(n > 1, 1 - alike / (n * (n - 1)), torch.nan)
 
 
