@@ -217,7 +217,7 @@ def hand_over_not_applicable(partial: Path, run: dict[str, Any], reason: str) ->
 def _findings(run: dict[str, Any], partial: Path) -> dict[str, Any]:
     """What `record` handed over. Raises ValueError, KeyError or TypeError when that makes no valid run."""
     found = json.loads((partial / FOUND).read_text(encoding="utf-8"))
-    found = {key: found[key] for key in ("dataset", "split", "seed", "chosen", "metrics", "verdict")}
+    found = {key: found[key] for key in ("dataset", "split", "seed", "metrics", "verdict")} | {"chosen": found.get("chosen")}
     validate_run(run | found)
     return found
 
