@@ -123,7 +123,7 @@ def test_a_better_item_moved_up_never_hurts(world, data):
         rows.append(moved)
     before, after = world.values(), replace(world, rows=rows).values()
     for name in before:
-        if name.split("@")[0] in OF_TRUTH - {"serendipity"}:  # which of two relevant items wants the less popular one, whatever their grades
+        if name.split("@")[0] in OF_TRUTH - {"serendipity"}:  # which of two relevant items wants the less popular one
             assert (after[name] >= before[name] - 1e-12).all(), name
 
 
