@@ -6,11 +6,12 @@ into .venv-peers.
 
 - Bootstrap: intervals of 10 metrics in 20 slices for 100,000 people, every person in 5 of the slices, from 1,000 resamples. Ours: one
   `bootstrap_means` over 200 columns, NaN outside the slice. SciPy: `bootstrap` once a slice with its people's 10 values, percentile method,
-  `np.mean` along the people, the quickest of four batch sizes. Both resample once for all metrics of a slice. The ends of the two
-  intervals are apart by what 1,000 random draws leave open: about 0.025 of the interval's width.
+  `np.mean` along the people, the quickest of four batch sizes; it has one thread, ours may have two. Both resample once for all metrics of
+  a slice. The ends of the two intervals are apart by what 1,000 random draws leave open: about 0.025 of the interval's width.
 - Engine: ours is `evaluate` from vectors of 64 numbers to the values of all metrics at 5, 10 and 20 with vectors for diversity: 20,000
   people with 100 seen and 10 relevant items each, 20,000 items, nothing computed before. The floor is the product of the vectors into one
-  buffer and `topk` of 20, the quickest of four batch sizes; it masks nothing, keeps nothing and measures nothing.
+  buffer and `topk` of 20, the quickest of four batch sizes; it masks nothing, keeps nothing and measures nothing. Ours can come out below
+  it: where there are many items, `workbench.evaluation.ranking` looks for the best groups of items first.
 - Full ranking: BPR after one epoch of RecBole's training, on its own split of ML-1M (8:1:1 at random for each person, seed 2020), all
   ratings are truth. RecBole: `Trainer.evaluate` for recall and NDCG at 10, the quickest of three batch sizes (its default scores one
   person at a time). Ours: `evaluate` for all metrics at 10, from the same embeddings.
@@ -127,37 +128,36 @@ def _log(items: Array) -> Interactions:
 
 
 def bootstrap() -> list[Row]:
-    rng = np.random.default_rng(0)
+    columns, samples = _slices(np.random.default_rng(0))
+    batch = min((1, 4, 16, 64), key=lambda size: min(seconds(lambda: _scipy(samples[0], size)) for _ in range(TURNS)))
+
+    def ours(n_threads: int) -> float:
+        with threads(n_threads):
+            return seconds(lambda: bootstrap_means(columns, resamples=RESAMPLES))
+
+    *best, theirs = taking_turns(partial(ours, 1), partial(ours, 2), lambda: seconds(lambda: [_scipy(sample, batch) for sample in samples]))
+    size = f"{RESAMPLES:,} × {MANY:,} people × {N_METRICS} metrics × {len(samples)} slices"
+    peer, goal = f"scipy.stats.bootstrap by {batch}", "at most 1/20"
+    rows = [
+        Row(work=f"bootstrap, {_threads(n)}, seconds", size=size, ours=own, peer=peer, peer_value=theirs, goal=goal, met=own <= theirs / 20)
+        for n, own in enumerate(best, start=1)
+    ]
+    apart = _apart(bootstrap_means(columns, resamples=RESAMPLES), [_scipy(sample, batch) for sample in samples])
+    work, size, peer = "bootstrap, ends apart", "mean over 400 ends, of the interval's width", "twice what chance leaves"
+    return [*rows, Row(work=work, size=size, ours=apart, peer=peer, peer_value=0.05, goal="below 1", met=apart < 0.05)]
+
+
+def _threads(n: int) -> str:
+    return f"{n} thread{'s' * (n > 1)}"
+
+
+def _slices(rng: np.random.Generator) -> tuple[dict[str, Tensor], list[Array]]:
+    """Each metric in each slice as a column over everyone, NaN for who is not in it; for each slice its people's values of all metrics."""
     values = rng.beta(0.5, 2.0, size=(MANY, N_METRICS))
     groups = rng.integers(GROUPS, size=(DIMENSIONS, MANY))
     members = [groups[dimension] == group for dimension in range(DIMENSIONS) for group in range(GROUPS)]
-    columns = {
-        f"{metric} in {place}": torch.from_numpy(np.where(slice_, values[:, metric], np.nan))
-        for place, slice_ in enumerate(members)
-        for metric in range(N_METRICS)
-    }
-    samples = [values[slice_] for slice_ in members]
-    batch = min((1, 4, 16, 64), key=lambda size: seconds(lambda: _scipy(samples[0], size)))
-    ours, theirs = taking_turns(
-        lambda: seconds(lambda: bootstrap_means(columns, resamples=RESAMPLES)),
-        lambda: seconds(lambda: [_scipy(sample, batch) for sample in samples]),
-        turns=2,
-    )
-    apart = _apart(bootstrap_means(columns, resamples=RESAMPLES), [_scipy(sample, batch) for sample in samples])
-    size = f"{RESAMPLES:,} × {MANY:,} people × {N_METRICS} metrics × {len(members)} slices"
-    peer = f"scipy.stats.bootstrap, {batch} at once"
-    return [
-        Row(work="bootstrap, seconds", size=size, ours=ours, peer=peer, peer_value=theirs, goal="at most 1/20", met=ours <= theirs / 20),
-        Row(
-            work="bootstrap, ends apart",
-            size="mean over 400 ends, of the interval's width",
-            ours=apart,
-            peer="twice what chance leaves",
-            peer_value=0.05,
-            goal="below 1",
-            met=apart < 0.05,
-        ),
-    ]
+    columns = [np.where(slice_, values[:, metric], np.nan) for slice_ in members for metric in range(N_METRICS)]
+    return {str(place): torch.from_numpy(column) for place, column in enumerate(columns)}, [values[slice_] for slice_ in members]
 
 
 def _scipy(sample: Array, batch: int) -> Any:
@@ -185,7 +185,7 @@ def engine(judged: Holdout, n_threads: int) -> Row:
         best, *floors = taking_turns(ours, *(partial(_floor, people, items, size) for size in (128, 256, 512, 1024)))
     floor = min(floors)
     return Row(
-        work=f"engine, {n_threads} thread{'s' * (n_threads > 1)}, seconds",
+        work=f"engine, {_threads(n_threads)}, seconds",
         size=f"{PEOPLE:,} people × {ITEMS:,} items, d = {WIDTH}, k = {DEPTH}",
         ours=best,
         peer="product and top-k alone",

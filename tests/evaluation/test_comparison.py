@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from tests.evaluation.made import METRIC, everyone, valued
 from workbench.data import detectable_difference
@@ -99,7 +100,9 @@ def test_what_can_be_detected_follows_from_spread_and_number():
     z = samples.mean(1) / (samples.std(1, ddof=1) / 10)
     assert 0.76 < (np.abs(z) > 1.984).mean() < 0.84  # t(99 degrees of freedom) in place of z
     differences = noise(100)
-    assert compare(*two(differences), METRIC).detectable == pytest.approx(detectable_difference(100, differences.std(ddof=1)))
+    found = compare(*two(differences), METRIC).detectable
+    assert found == pytest.approx((stats.t.ppf(0.975, 99) + stats.t.ppf(0.8, 99)) * differences.std(ddof=1) / 10)
+    assert found == pytest.approx(detectable_difference(100, differences.std(ddof=1)), rel=0.02)
 
 
 def test_where_nobody_differs_three_in_n_may_still():
@@ -152,7 +155,8 @@ def test_slices_hold_together_and_empty_ones_are_left_out():
     assert both[0].difference.value == alone.difference.value
     assert both[0].difference.high - both[0].difference.low > alone.difference.high - alone.difference.low
     assert both[0].p_value >= alone.p_value
-    assert both[0].detectable == pytest.approx(alone.detectable * (2.2414 + 0.8416) / (1.9600 + 0.8416), rel=1e-4)  # z at 1 - 0.05 / 4
+    of_two, of_one = (stats.t.ppf(1 - 0.025 / m, 99) + stats.t.ppf(0.8, 99) for m in (2, 1))
+    assert both[0].detectable == pytest.approx(alone.detectable * of_two / of_one)
 
 
 def test_a_slice_of_one_person_says_nothing_and_does_not_spoil_the_others():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.evaluation.made import Scores, graded
+from tests.evaluation.made import Scores, everyone, graded, valued
 from workbench.data import Holdout
 from workbench.errors import NotApplicable, RequestError
 from workbench.evaluation import Slice, cutoffs, evaluate, harness, lists, pool
@@ -169,6 +169,13 @@ def test_several_trainings_are_one_evaluation_with_each_persons_mean(log):
     alone, pooled = runs[0].interval("ndcg@5"), together.interval("ndcg@5")
     assert pooled.value == pytest.approx(np.mean([run.interval("ndcg@5").value for run in runs]))
     assert alone.n == pooled.n == 60
+
+
+def test_trainings_judged_on_different_holdouts_are_not_pooled():
+    with pytest.raises(RequestError, match="judged on synthetic and on elsewhere"):
+        pool([valued([0.1]), valued([0.2], judged=everyone(1, "elsewhere"))])
+    with pytest.raises(RequestError, match="one holdout for all"):
+        pool([valued([0.1]), valued([0.2, 0.3])])
 
 
 def test_what_is_measured_depends_on_what_the_data_has(log):

@@ -35,3 +35,20 @@ def test_a_place_is_called_tied_when_another_shown_or_next_item_has_its_score():
     assert tied.tolist() == [[False, True, True, True]]
     _, tied = top_k(torch.tensor([[3.0, -torch.inf, -torch.inf]]), 3, torch.arange(3))
     assert tied.tolist() == [[False, False, False]]
+
+
+@given(data=st.data())
+def test_many_items_in_groups_agree_with_a_full_sort(data):
+    """From 256 items for each place on, only the groups with the largest maxima are looked into."""
+    k = data.draw(st.integers(1, 4))
+    n_items = data.draw(st.integers(256 * (k + 1), 1200 * (k + 1)))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    continuous = rng.normal(size=(4, n_items))
+    few_values = rng.integers(0, data.draw(st.integers(1, 3000)), size=(4, n_items)).astype(float)
+    masked = np.where(rng.random((4, n_items)) < data.draw(st.sampled_from([0.5, 0.999, 1.0])), -np.inf, continuous)
+    ties = rng.permutation(n_items)
+    scores = np.concatenate([continuous, few_values, masked, np.sort(continuous), -np.sort(continuous)]).astype(np.float32)
+    top, _ = top_k(torch.from_numpy(scores), k, torch.from_numpy(ties))
+    expected = np.stack([np.lexsort((ties, -row))[:k] for row in scores])
+    shown = np.isfinite(np.take_along_axis(scores, expected, axis=1))
+    assert np.array_equal(top.numpy(), np.where(shown, expected, NOTHING))

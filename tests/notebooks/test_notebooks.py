@@ -111,7 +111,7 @@ def test_the_rounding_of_the_checked_numbers_cannot_flip(project):
     printed = dict(line.split() for line in cells("02_retrieval", "nbval-check-output")[0].outputs[0].text.splitlines())
     assert set(printed) == set(parse_names(notebook_parameters("02_retrieval")["models"].default))
     done = run("02_retrieval", {})
-    wanted = ("mrr", 100, "everyone")
+    wanted = ("map", 100, "everyone")
     exact = {row["model"]: row["value"] for row in done.record["metrics"] if (row["name"], row["k"], row["slice"]) == wanted}
     for name, text in printed.items():
         assert f"{exact[name]:.2f}" == text

@@ -118,7 +118,7 @@ def test_by_global_time_it_says_who_is_missing_and_what_cannot_be_told(ml100k):
     parts, decision, results, _ = retrieval(ml100k, "global_time", ["item_knn", "ease"])
     verdict = retrieval_verdict(decision, parts, results, (10,))
     assert verdict.headline.startswith("We cannot tell EASE from Item-kNN: NDCG@10 differs by 0.003")
-    assert "with 153 people a difference below 0.022 often goes unseen" in verdict.headline
+    assert "with 153 people a difference below 0.023 often goes unseen" in verdict.headline
     assert any("EASE left 76 of 153 people to popularity" in limit for limit in verdict.limits)
     served = {number.label: number for number in verdict.numbers}["Served by the model"]
     assert served.note == "77 of 153 people; the others get popularity"

@@ -9,7 +9,6 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from workbench.data import detectable_difference
 from workbench.errors import NotApplicable, RequestError
 from workbench.evaluation.contrast import Contrast
 from workbench.evaluation.harness import Evaluation
@@ -38,7 +37,7 @@ class Comparison:
     """Of several slices compared at once, the intervals hold for all of them together: 95 % of the time every one covers."""
     p_value: float
     """Sign-flip permutation test of no difference, two-sided; Holm-adjusted over the comparisons made at once. With several trainings,
-    from Student's t."""
+    the p-value that belongs to the interval."""
     effect_size: float
     """Mean over standard deviation of the differences, Cohen's d for pairs; 0 where nobody differs, NaN for one person."""
     wins: int
@@ -110,6 +109,7 @@ def compare_values(named: Sequence[Named], a: Sequence[Tensor], b: Sequence[Tens
         return []
     contrast = Contrast.of(a, b)
     adjusted, intervals = holm(contrast.p_values(seed)), contrast.intervals(seed=seed)
+    smallest = contrast.detectable(1 - ALPHA / len(named))
     return [
         Comparison(
             **each._asdict(),
@@ -119,9 +119,9 @@ def compare_values(named: Sequence[Named], a: Sequence[Tensor], b: Sequence[Tens
             wins=int((column > 0).sum()),
             ties=int((column == 0).sum()),
             losses=int((column < 0).sum()),
-            detectable=_detectable(column, 1 - ALPHA / len(named)),
+            detectable=float(detectable),
         )
-        for each, interval, p_value, column in zip(named, intervals, adjusted, contrast.columns(), strict=True)
+        for each, interval, p_value, detectable, column in zip(named, intervals, adjusted, smallest, contrast.columns(), strict=True)
     ]
 
 
@@ -143,12 +143,6 @@ def _difference(one: str, other: str) -> str:
         if x != y:
             return f"the {kind} {x} for the one, {y} for the other"
     return "" if one == other else f"the one was judged on {one}, the other on {other}"
-
-
-def _detectable(differences: Tensor, level: float) -> float:
-    if not differences.any():
-        return 3 / len(differences) if len(differences) else float("inf")
-    return detectable_difference(len(differences), differences.std().item() if len(differences) > 1 else 0.0, level)
 
 
 def _effect_size(differences: Tensor) -> float:

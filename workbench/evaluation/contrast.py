@@ -15,6 +15,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from workbench.data.power import POWER
 from workbench.evaluation.intervals import RESAMPLES, Floats, Interval, means_and_counts, percentile_interval, resampled_means
 from workbench.evaluation.permutation import LEAST, sign_flip_p_values
 
@@ -56,56 +57,79 @@ class Contrast:
         return means_and_counts(self.values)[1].astype(np.float64)
 
     @cached_property
-    def errors_and_df(self) -> tuple[Floats, Floats]:
-        """float64 (m,) each: the standard error, and its degrees of freedom by Satterthwaite (1946). NaN for fewer than two people."""
-        errors, freedom = [], []
-        for column, apart in zip(self.columns(), self.deviations, strict=True):
-            if len(column) < 2:
-                errors.append(math.nan)
-                freedom.append(math.nan)
-                continue
-            parts = [(column.var().item() / len(column), len(column) - 1)]
-            parts += [(each.nanmean(1).var().item() / len(each), len(each) - 1) for each in apart]
-            total = sum(variance for variance, _ in parts)
-            errors.append(math.sqrt(total))
-            freedom.append(total**2 / sum(variance**2 / df for variance, df in parts) if total > 0 else float(len(column) - 1))
-        return np.array(errors), np.array(freedom)
+    def parts(self) -> tuple[Floats, Floats]:
+        """float64 (m, 3) each: what people, a's trainings and b's add to the variance of the mean, and each one's degrees of freedom.
+
+        A model with a single training adds nothing. NaN for fewer than two people.
+        """
+        variances, freedom = np.zeros((len(self.deviations), 3)), np.ones((len(self.deviations), 3))
+        for i, (column, deviations) in enumerate(zip(self.columns(), self.deviations, strict=True)):
+            n = len(column)
+            variances[i, 0], freedom[i, 0] = (column.var().item() / n, n - 1) if n > 1 else (math.nan, 1)
+            for j, each in enumerate(deviations, start=1):
+                variances[i, j], freedom[i, j] = each.nanmean(1).var().item() / len(each), len(each) - 1
+        return variances, freedom
+
+    def half_widths(self, p: float | Floats) -> Floats:
+        """float64 (m,): √(Σ t² · variance) over the parts, t the quantile `p`, in (0, 1), one or one for each column, of a part's own
+        degrees of freedom.
+
+        So mean ± half covers at least as often as it says, however the variance is shared between the parts and however few trainings
+        there are. The pooled degrees of freedom of Satterthwaite (1946) are too many for few trainings; `docs/metrics.md` has the numbers.
+        """
+        variances, freedom = self.parts
+        halves: Floats = np.sqrt((stats.t.ppf(np.asarray(p)[..., None], freedom) ** 2 * variances).sum(1))
+        return halves
 
     def p_values(self, seed: int) -> Floats:
-        """float64 (m,), two-sided, not adjusted: by sign flips; where there are several trainings by Student's t."""
-        errors, df = self.errors_and_df
-        several = np.array([bool(apart) for apart in self.deviations])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            p = np.where(self.means == 0, 1.0, np.maximum(2 * stats.t.sf(np.abs(self.means) / errors, df), 1 / (1 + LEAST)))
-        p = np.where(np.isnan(p), 1.0, p)
-        if not several.all():
-            p[~several] = sign_flip_p_values(self.values[:, torch.from_numpy(~several)], seed)
+        """float64 (m,), two-sided, not adjusted: by sign flips; where there are several trainings the p whose `half_widths` reach zero."""
+        single = np.array([not apart for apart in self.deviations])
+        p = np.ones(len(single)) if single.all() else self._where_half_reaches_zero()
+        if single.any():
+            p[single] = sign_flip_p_values(self.values[:, torch.from_numpy(single)], seed)
         return p
+
+    def _where_half_reaches_zero(self) -> Floats:
+        """float64 (m,), by bisection; 1 where there is no half-width."""
+        low, high = np.full(len(self.means), 1 / (1 + LEAST)), np.ones(len(self.means))
+        while (high - low).max() > 1e-9:
+            middle = (low + high) / 2
+            beyond = self.half_widths(1 - middle / 2) < np.abs(self.means)
+            low, high = np.where(beyond, low, middle), np.where(beyond, middle, high)
+        return high
+
+    def detectable(self, level: float, power: float = POWER) -> Floats:
+        """float64 (m,): the smallest true difference shown with this power by an interval at `level`, two-sided; infinite for one person.
+
+        Where nobody differs, 3 / n: so many people like these may still differ (the rule of three, Hanley and Lippman-Hand, JAMA 1983).
+        """
+        found = self.half_widths((1 + level) / 2) + self.half_widths(power)
+        alike = (self.means == 0) & (self.parts[0].sum(1) == 0)
+        with np.errstate(divide="ignore"):
+            return np.where(alike, 3 / self.counts, np.where(np.isnan(found), np.inf, found))
 
     def intervals(self, *, together: bool = True, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0) -> list[Interval]:
         """One for each column; `together`, all of them hold at once with probability `level`, otherwise each does on its own.
 
-        A column on its own, of single trainings: the expanded percentile interval. Otherwise value ± t · error, where t goes as far into
-        its own tails as the resampled columns' largest |z| goes into the normal one's at `level`: the columns' likeness counts (Romano and
-        Wolf, Econometrica 2005, for the bootstrap of the maximum). With several trainings the error is the spread of what was resampled.
+        A column on its own, of single trainings: the expanded percentile interval. Otherwise value ± `half_widths`, whose t go as far into
+        their tails as the resampled columns' largest |z| goes into the normal one's at `level`: the columns' likeness counts (Romano and
+        Wolf, Econometrica 2005, for the bootstrap of the maximum).
         """
         drawn = self._resampled(resamples, seed)
-        errors, df = self.errors_and_df
-        several = np.array([bool(apart) for apart in self.deviations])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # of columns without anybody
-            spread = np.nanstd(drawn, axis=0)
         alone = not together or len(self.means) == 1
-        half = stats.t.ppf((1 + level) / 2 if alone else self._reach(drawn, spread, level), df) * np.where(several, spread, errors)
+        half = self.half_widths((1 + level) / 2 if alone else self._reach(drawn, level))
         return [
             percentile_interval(drawn[:, i], float(self.means[i]), int(self.counts[i]), level, df=self.counts[i] - 1)
-            if alone and not several[i]
+            if alone and not self.deviations[i]
             else Interval(float(self.means[i]), float(self.means[i] - half[i]), float(self.means[i] + half[i]), int(self.counts[i]), level)
             for i in range(len(self.means))
         ]
 
-    def _reach(self, drawn: Floats, spread: Floats, level: float) -> float:
+    def _reach(self, drawn: Floats, level: float) -> float:
         """How far into a tail all columns together go: the normal distribution function at the `level` quantile of the largest |z|."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of columns without anybody
+            spread = np.nanstd(drawn, axis=0)
         z = np.nan_to_num(np.abs(drawn - self.means) / np.where(spread > 0, spread, np.inf))
         return float(stats.norm.cdf(np.quantile(z.max(axis=1), level)))
 

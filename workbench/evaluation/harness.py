@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from workbench.data import Holdout, UserBatch
-from workbench.errors import NotApplicable, WorkError
+from workbench.errors import NotApplicable, RequestError, WorkError
 from workbench.evaluation.contrast import Contrast
 from workbench.evaluation.exposure import set_interval
 from workbench.evaluation.intervals import Interval
@@ -157,9 +157,12 @@ def evaluate(
 def pool(evaluations: Sequence[Evaluation]) -> Evaluation:
     """Several trainings of one model as one evaluation: each person's mean over them; one training is that training itself.
 
-    Intervals and comparisons then resample people and trainings.
+    Intervals and comparisons then speak of other people and of other trainings. Raises RequestError where they were not all judged alike.
     """
     first = evaluations[0]
+    for each in evaluations[1:]:
+        if each.label != first.label or not torch.equal(each.users, first.users):
+            raise RequestError(f"trainings of {first.model} were judged on {first.label} and on {each.label}: one holdout for all of them.")
     if len(evaluations) == 1:
         return first
     per_user = {metric: torch.stack([each.per_user[metric] for each in evaluations]).mean(0) for metric in first.per_user}

@@ -8,6 +8,7 @@ slices as a matrix product, and a person who is not in a slice, NaN in its colum
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ RESAMPLES = 2000
 
 Floats = npt.NDArray[np.float64]
 _BELOW = np.cumsum([math.exp(-1) / math.factorial(draw) for draw in range(12)])
-_DRAWS = np.searchsorted(_BELOW, (np.arange(65536) + 0.5) / 65536).astype(np.float32)
+_DRAWS = torch.from_numpy(np.searchsorted(_BELOW, (np.arange(65536) + 0.5) / 65536).astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ def means_and_counts(values: Tensor) -> tuple[Floats, npt.NDArray[np.int64]]:
     return (values.nansum(0) / torch.from_numpy(n)).numpy(), n
 
 
+@lru_cache
 def expanded_tail(df: float, level: float) -> float:
     """The share to cut off each end: less than (1 - level) / 2 for few people, whose plain percentile interval is too narrow.
 
@@ -93,9 +95,9 @@ def resampled_means(values: Tensor, resamples: int, seed: int) -> Floats:
 
     Centred before they are multiplied in float32, so a column of one value has resamples of that very value.
     """
-    present = ~values.isnan()
-    m, centre = values.shape[1], torch.from_numpy(means_and_counts(values)[0])
+    m, present = values.shape[1], ~values.isnan()
     first, which = _distinct(present)
+    centre = values.nansum(0) / torch.from_numpy(np.count_nonzero(present[:, first].numpy(), axis=0)[which])
     sums = torch.zeros(resamples, m + len(first), dtype=torch.float64)
     rng, step = np.random.default_rng(seed), max(1, CELLS // resamples)
     for some, who in zip(values.split(step), present.split(step), strict=True):
@@ -125,4 +127,4 @@ def _weights(rows: int, n: int, rng: np.random.Generator) -> Tensor:
     A draw is a place in a table of 65,536 that holds 0, 1, 2, … as often as the distribution says; four places to a random word.
     """
     words = rng.integers(2**64 - 1, size=-(-rows * n // 4), dtype=np.uint64, endpoint=True)
-    return torch.from_numpy(_DRAWS[words.view(np.uint16)[: rows * n]].reshape(rows, n))
+    return _DRAWS.index_select(0, torch.from_numpy(words.view(np.uint16)[: rows * n]).int()).view(rows, n)

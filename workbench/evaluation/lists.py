@@ -11,7 +11,7 @@ from workbench.data import Holdout, Interactions
 from workbench.evaluation.popularity import Popularity
 from workbench.evaluation.ranking import NOTHING
 
-BLOCK = 2**11
+BLOCK = 2**10
 """People whose metrics are computed at once: what is held beside the lists and the values then stays in the processor's cache."""
 
 

@@ -14,7 +14,7 @@ def top_k(scores: Tensor, k: int, ties: Tensor) -> tuple[Tensor, Tensor]:
     Returns int64 (batch, k), `NOTHING` where the list ends early, and bool (batch, k), True where the place was decided by `ties`.
     """
     n_items = scores.shape[1]
-    values, items = scores.topk(min(k + 1, n_items))
+    values, items = _largest(scores, min(k + 1, n_items))
     tied = _neighbours_equal(values)[:, :k]
     if k < n_items:
         beyond = values[:, k]
@@ -26,6 +26,25 @@ def top_k(scores: Tensor, k: int, ties: Tensor) -> tuple[Tensor, Tensor]:
     if len(rows):
         items[rows] = _order(values[rows], items[rows], ties)
     return items.masked_fill(values.isneginf(), NOTHING), tied & ~values.isneginf()
+
+
+def _largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """`scores.topk(k)`, in less than half the time where there are many items.
+
+    The items are dealt into groups, at most 16 to each. Whatever is outside the `k` groups with the largest maxima has `k` scores above it
+    or equal to it, so the `k` largest are inside. topk is quick on rows 64 times as long as what it looks for, and slow on shorter ones.
+    """
+    n_items = scores.shape[1]
+    size = min(16, n_items // (64 * k))
+    if size < 4:
+        return scores.topk(k)
+    n_groups = n_items // size
+    maxima = scores[:, : size * n_groups].unflatten(1, (size, n_groups)).amax(1)
+    members = maxima.topk(k).indices[:, None, :] + n_groups * torch.arange(size, device=scores.device)[:, None]
+    left_over = torch.arange(size * n_groups, n_items, device=scores.device).expand(len(scores), -1)
+    places = torch.cat([members.flatten(1), left_over], dim=1)
+    values, which = scores.gather(1, places).topk(k)
+    return values, places.gather(1, which)
 
 
 def _neighbours_equal(values: Tensor) -> Tensor:
