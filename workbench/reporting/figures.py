@@ -1,13 +1,16 @@
 """The plots of the reports. No pyplot: nothing global, nothing shown twice."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MplFigure
 from matplotlib.ticker import PercentFormatter
+from matplotlib.transforms import Bbox
 
 from workbench.evaluation import Backtest, Comparison, Interval, label
 from workbench.reporting.display import Figure
@@ -132,19 +135,44 @@ def over_time(name: str, lines: Mapping[str, Sequence[float]], what: str, alt: s
 def tradeoff(points: Sequence[tuple[str, Interval, Interval]], across: str, up: str) -> Figure:
     """A mark for each (title, across, up), with both intervals."""
     figure, axes = _canvas(7.5, 4.2)
-    for title, x, y in points:
+    for _, x, y in points:
         axes.plot([x.low, x.high], [y.value, y.value], color=MARK, linewidth=1)
         axes.plot([x.value, x.value], [y.low, y.high], color=MARK, linewidth=1)
         axes.plot(x.value, y.value, "o", color=MARK, markersize=5)
-        axes.annotate(title, (x.value, y.value), (6, 5), textcoords="offset points", color=INK, fontsize=8)
     axes.set_xlabel(across, color=SOFT)
     axes.set_ylabel(up, color=SOFT)
     axes.xaxis.set_major_formatter(PercentFormatter(1))
+    _name_marks(axes, [(title, x.value, y.value) for title, x, y in points])
     told = "; ".join(f"{title}: {x.value:.0%}, {y.value:.3f}" for title, x, y in points)
     beaten = [title for title, x, y in points if any(other.value > x.value and high.value > y.value for _, other, high in points)]
     best = [title for title, _, _ in points if title not in beaten]
     caption = f"{up} against {across.lower()}, with 95 % intervals. Nobody is ahead in both of {', '.join(best)}."
     return Figure(figure, "tradeoff", f"{caption} {told}.", caption)
+
+
+def _name_marks(axes: Axes, marks: Sequence[tuple[str, float, float]]) -> None:
+    """Each mark's title at the nearest place around it where no mark and no other title is; a line leads to one further off.
+
+    A title for which there is no place within 52 points is left to the text.
+    """
+    axes.set_xlim(axes.get_xlim())  # the scale stays as it is now
+    axes.set_ylim(axes.get_ylim())
+    at = [axes.transData.transform((x, y)) for _, x, y in marks]
+    taken = [Bbox.from_extents(x - 6, y - 6, x + 6, y + 6) for x, y in at]
+    for title, x, y in marks:
+        for distance, angle in product((8, 16, 26, 38, 52), range(20, 380, 40)):
+            away = (distance * math.cos(math.radians(angle)), distance * math.sin(math.radians(angle)))
+            side = "left" if away[0] > 0 else "right"
+            text = axes.annotate(title, (x, y), away, textcoords="offset points", color=INK, fontsize=8, ha=side, va="center")
+            box = text.get_window_extent()
+            if axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 and not any(box.overlaps(other) for other in taken):
+                break
+            text.remove()
+        else:
+            continue
+        taken.append(box)
+        if distance > 8:
+            axes.annotate("", (x, y), away, textcoords="offset points", arrowprops={"arrowstyle": "-", "color": SOFT, "linewidth": 0.6})
 
 
 def windows_figure(names: Sequence[str], found: Backtest, titles: tuple[str, str]) -> Figure:
