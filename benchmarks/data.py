@@ -17,14 +17,15 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from benchmarks.report import Row, write
+from benchmarks.timing import seconds, taking_turns
 from workbench.data import detectable_difference, load_card, load_dataset, prepare
 from workbench.data.power import PLANNING_SD
 from workbench.data.source import source_files
@@ -69,17 +70,6 @@ print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_m
 """
 
 
-def taking_turns(ours: Callable[[], object], theirs: Callable[[], object], turns: int = TURNS) -> tuple[float, float]:
-    """Best seconds of each."""
-    best = [float("inf"), float("inf")]
-    for _ in range(turns):
-        for which, work in enumerate((ours, theirs)):
-            start = time.perf_counter()
-            work()
-            best[which] = min(best[which], time.perf_counter() - start)
-    return best[0], best[1]
-
-
 @contextlib.contextmanager
 def project() -> Iterator[Path]:
     """An empty project of its own."""
@@ -107,7 +97,11 @@ def open_and_split(atomic: dict[str, Path]) -> Row:
             "eval_args": {"split": {"RS": [0.8, 0.1, 0.1]}, "order": "TO", "group_by": None, "mode": "full"},
         }
         config = recbole_config("Pop", "ml-1m", settings)
-        ours, theirs = taking_turns(lambda: load_dataset("ml-1m").split("global_time"), lambda: create_dataset(config).build(), turns=3)
+        ours, theirs = taking_turns(
+            lambda: seconds(lambda: load_dataset("ml-1m").split("global_time")),
+            lambda: seconds(lambda: create_dataset(config).build()),
+            turns=3,
+        )
     return Row(
         work="open and split, seconds",
         size="ml-1m, 1,000,209 events",
@@ -139,7 +133,7 @@ def csv_to_snapshot(atomic: dict[str, Path]) -> Row:
                 pd.DataFrame({column: ids}).to_parquet(home / f"{column}.parquet")
             log.to_parquet(home / "log.parquet")
 
-        best = taking_turns(ours, theirs)
+        best = taking_turns(partial(seconds, ours), partial(seconds, theirs), turns=TURNS)
     return Row(
         work="CSV to snapshot, seconds",
         size="ml-1m, 1,000,209 events",
@@ -152,7 +146,7 @@ def csv_to_snapshot(atomic: dict[str, Path]) -> Row:
 
 
 def ten_times_the_rows() -> list[Row]:
-    seconds, memory, sizes = [], [], []
+    times, memory, sizes = [], [], []
     for rows in (1_000_000, 10_000_000):
         with project() as home:
             files = World.sized(rows).write(home / "world", "csv")
@@ -160,10 +154,10 @@ def ten_times_the_rows() -> list[Row]:
                 [sys.executable, "-c", CHILD, str(files["events"]), MEMORY_LIMIT], capture_output=True, text=True, check=True
             )
             took, peak = done.stdout.splitlines()[-1].split()
-            seconds.append(float(took))
+            times.append(float(took))
             memory.append(float(peak) * (1 if sys.platform == "darwin" else 1024) / 1e9)
             sizes.append(load_dataset("world").snapshot.rows("events"))
-    per_row = [took / size for took, size in zip(seconds, sizes, strict=True)]
+    per_row = [took / size for took, size in zip(times, sizes, strict=True)]
     limit = 1.0 + ON_TOP
     size = f"{sizes[1]:,} rows of CSV, after {sizes[0]:,}"
     return [

@@ -14,9 +14,6 @@ from torch import Tensor
 from workbench.evaluation.intervals import Interval, percentile_interval, poisson_weights
 from workbench.evaluation.tally import Tally
 
-CELLS = 2**22
-"""Weights drawn at once."""
-
 
 def effective_df(weights: Tensor) -> float:
     """Kish's effective number of people less one, at least 1. weights: (n,), at least 0, some above."""

@@ -115,18 +115,23 @@ class Contrast:
         their tails as the resampled columns' largest |z| goes into the normal one's at `level`: the columns' likeness counts (Romano and
         Wolf, Econometrica 2005, for the bootstrap of the maximum).
         """
-        drawn = self._resampled(resamples, seed)
-        alone = not together or len(self.means) == 1
-        half = self.half_widths((1 + level) / 2 if alone else self._reach(drawn, level))
-        return [
-            percentile_interval(drawn[:, i], float(self.means[i]), int(self.counts[i]), level, df=self.counts[i] - 1)
-            if alone and not self.deviations[i]
-            else Interval(float(self.means[i]), float(self.means[i] - half[i]), float(self.means[i] + half[i]), int(self.counts[i]), level)
-            for i in range(len(self.means))
-        ]
+        if together and len(self.means) > 1:
+            return self._around(self.half_widths(self._reach(resamples, seed, level)), level)
+        found = self._around(self.half_widths((1 + level) / 2), level)
+        if not all(self.deviations):
+            drawn = resampled_means(self.values, resamples, seed)
+            for i, apart in enumerate(self.deviations):
+                if not apart:
+                    found[i] = percentile_interval(drawn[:, i], found[i].value, found[i].n, level, df=found[i].n - 1)
+        return found
 
-    def _reach(self, drawn: Floats, level: float) -> float:
+    def _around(self, halves: Floats, level: float) -> list[Interval]:
+        ends = zip(self.means, self.means - halves, self.means + halves, self.counts, strict=True)
+        return [Interval(float(value), float(low), float(high), int(n), level) for value, low, high, n in ends]
+
+    def _reach(self, resamples: int, seed: int, level: float) -> float:
         """How far into a tail all columns together go: the normal distribution function at the `level` quantile of the largest |z|."""
+        drawn = self._resampled(resamples, seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # of columns without anybody
             spread = np.nanstd(drawn, axis=0)

@@ -130,8 +130,8 @@ def evaluate(
     Raises NotApplicable for a k outside [1, n_items] and for an empty holdout, RequestError when a fallback is needed and there is none;
     ValueError when the scores have the wrong shape or are not finite.
     """
-    title = str(getattr(model, "title", name or name_of(model)))
-    name = name or title
+    name = name_of(model, name)
+    title = str(getattr(model, "title", name))
     for k in ks:
         check_cutoff(k, holdout.n_items)
     if not len(holdout.users):

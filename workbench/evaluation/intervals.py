@@ -97,7 +97,7 @@ def resampled_means(values: Tensor, resamples: int, seed: int) -> Floats:
     """
     m, present = values.shape[1], ~values.isnan()
     first, which = _distinct(present)
-    centre = values.nansum(0) / torch.from_numpy(np.count_nonzero(present[:, first].numpy(), axis=0)[which])
+    centre = torch.from_numpy(means_and_counts(values)[0])
     sums = torch.zeros(resamples, m + len(first), dtype=torch.float64)
     rng, step = np.random.default_rng(seed), max(1, CELLS // resamples)
     for some, who in zip(values.split(step), present.split(step), strict=True):

@@ -9,11 +9,9 @@ from pydantic import Field
 from torch import Tensor
 
 from workbench.data import Interactions, UserBatch
-from workbench.evaluation.ranking import top_k
+from workbench.models.sparse import keep_largest, sparse, sum_over_history
 from workbench.models.storage import load_model, save_model
 
-BLOCK = 1024
-"""Items whose similarities are dense at once; bounds memory at BLOCK × n_items × 4 bytes."""
 EPSILON = 1e-6
 """Keeps the cosine of an item nobody has at 0."""
 
@@ -45,26 +43,19 @@ class ItemKnn:
 
     def fit(self, train: Interactions, valid: Interactions | None = None) -> Self:  # noqa: ARG002
         x = train.csr()
-        people, neighbours = torch.from_numpy(x.sum(0)), min(self.config.k, train.n_items)
-        ties = people.argsort(descending=True, stable=True).argsort()
+        people = torch.from_numpy(x.sum(0))
         norms = people.sqrt()
-        rows, columns, values = [], [], []
-        for items in torch.arange(train.n_items).split(BLOCK):
+
+        def similarity(items: Tensor) -> Tensor:
             common = torch.from_numpy((x.T @ x[:, items.numpy()]).toarray().T)  # (block, n_items): people who have both
-            similarity = common * (1 / (norms[items, None] * norms + self.config.shrink + EPSILON))
-            similarity[torch.arange(len(items)), items] = 0.0
-            nearest, _ = top_k(similarity, neighbours, ties)
-            rows.append(items.repeat_interleave(neighbours))
-            columns.append(nearest.ravel())
-            values.append(similarity.gather(1, nearest).ravel())
-        indices, size = torch.stack([torch.cat(rows), torch.cat(columns)]), (train.n_items, train.n_items)
-        self.weights = torch.sparse_coo_tensor(indices, torch.cat(values), size, check_invariants=True).coalesce()
+            return common * (1 / (norms[items, None] * norms + self.config.shrink + EPSILON))
+
+        self.weights = sparse(*keep_largest(similarity, people, self.config.k), (train.n_items, train.n_items))
         return self
 
     def score(self, batch: UserBatch) -> Tensor:
         """float32 (batch, n_items): similarities summed over the history."""
-        scores: Tensor = torch.sparse.mm(self.weights.to(batch.device), batch.history_matrix().T.contiguous())
-        return scores.T
+        return sum_over_history(self.weights, batch)
 
     def save(self, directory: Path) -> None:
         save_model(directory, "item_knn", self.config, {"indices": self.weights.indices(), "values": self.weights.values()})
@@ -74,7 +65,5 @@ class ItemKnn:
         config, tensors = load_model(directory, "item_knn", ItemKnnConfig)
         model = cls(config)
         n_items = int(tensors["indices"][0].max()) + 1  # every item has a row of neighbours
-        model.weights = torch.sparse_coo_tensor(
-            tensors["indices"], tensors["values"], (n_items, n_items), check_invariants=True, is_coalesced=True
-        )
+        model.weights = sparse(tensors["indices"], tensors["values"], (n_items, n_items))
         return model

@@ -10,11 +10,8 @@ from scipy.sparse import diags_array
 from torch import Tensor
 
 from workbench.data import Interactions, UserBatch
-from workbench.evaluation.ranking import top_k
+from workbench.models.sparse import keep_largest, sparse, sum_over_history
 from workbench.models.storage import load_model, save_model
-
-BLOCK = 1024
-"""Items whose transitions are dense at once; bounds memory at BLOCK × n_items × 4 bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,23 +49,17 @@ class Rp3Beta:
         to_items = diags_array(per_user**-alpha) @ x  # (n_users, n_items): P_ui ** alpha
         to_people = diags_array(per_item**-alpha) @ x.T  # (n_items, n_users): P_iu ** alpha
         against = torch.from_numpy(per_item**-self.config.beta)
-        ties, ends = torch.from_numpy(x.sum(0)).argsort(descending=True, stable=True).argsort(), min(self.config.k, train.n_items)
-        rows, columns, values = [], [], []
-        for items in torch.arange(train.n_items).split(BLOCK):
-            walks = torch.from_numpy((to_people[items.numpy()] @ to_items).toarray()) * against  # (block, n_items)
-            walks[torch.arange(len(items)), items] = 0.0
-            likeliest, _ = top_k(walks, ends, ties)
-            rows.append(likeliest.ravel())
-            columns.append(items.repeat_interleave(ends))
-            values.append(walks.gather(1, likeliest).ravel())
-        indices, size = torch.stack([torch.cat(rows), torch.cat(columns)]), (train.n_items, train.n_items)
-        self.weights = torch.sparse_coo_tensor(indices, torch.cat(values), size, check_invariants=True).coalesce()
+
+        def walks(items: Tensor) -> Tensor:
+            return torch.from_numpy((to_people[items.numpy()] @ to_items).toarray()) * against  # (block, n_items)
+
+        from_to, values = keep_largest(walks, torch.from_numpy(x.sum(0)), self.config.k)
+        self.weights = sparse(from_to.flip(0), values, (train.n_items, train.n_items))
         return self
 
     def score(self, batch: UserBatch) -> Tensor:
         """float32 (batch, n_items): weights summed over the history."""
-        scores: Tensor = torch.sparse.mm(self.weights.to(batch.device), batch.history_matrix().T.contiguous())
-        return scores.T
+        return sum_over_history(self.weights, batch)
 
     def save(self, directory: Path) -> None:
         save_model(directory, "rp3beta", self.config, {"indices": self.weights.indices(), "values": self.weights.values()})
@@ -78,7 +69,5 @@ class Rp3Beta:
         config, tensors = load_model(directory, "rp3beta", Rp3BetaConfig)
         model = cls(config)
         n_items = int(tensors["indices"][1].max()) + 1  # every item has a column of ends
-        model.weights = torch.sparse_coo_tensor(
-            tensors["indices"], tensors["values"], (n_items, n_items), check_invariants=True, is_coalesced=True
-        )
+        model.weights = sparse(tensors["indices"], tensors["values"], (n_items, n_items))
         return model

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from workbench.data import Interactions, UserBatch
+from workbench.models.sparse import sparse, sum_over_history
 from workbench.models.storage import load_model, save_model
 
 BLOCK = 256
@@ -61,13 +62,12 @@ class Slim:
             rows, columns = weights.nonzero(as_tuple=True)
             indices.append(torch.stack([items[rows], columns]))
             values.append(weights[rows, columns].float())
-        self.weights = _sparse(torch.cat(indices, 1), torch.cat(values), train.n_items)
+        self.weights = sparse(torch.cat(indices, 1), torch.cat(values), (train.n_items, train.n_items))
         return self
 
     def score(self, batch: UserBatch) -> Tensor:
         """float32 (batch, n_items): weights summed over the history."""
-        scores: Tensor = torch.sparse.mm(self.weights.to(batch.device), batch.history_matrix().T.contiguous())
-        return scores.T
+        return sum_over_history(self.weights, batch)
 
     def save(self, directory: Path) -> None:
         tensors = {"indices": self.weights.indices(), "values": self.weights.values(), "n_items": torch.tensor(len(self.weights))}
@@ -77,7 +77,8 @@ class Slim:
     def load(cls, directory: Path) -> Self:
         config, tensors = load_model(directory, "slim", SlimConfig)
         model = cls(config)
-        model.weights = _sparse(tensors["indices"], tensors["values"], int(tensors["n_items"]))
+        n_items = int(tensors["n_items"])
+        model.weights = sparse(tensors["indices"], tensors["values"], (n_items, n_items))
         return model
 
 
@@ -124,7 +125,3 @@ def _solve(ridged: Tensor, pull: Tensor, above: Tensor) -> Tensor:
         right = pull[rows].gather(1, items) * real
         solved[rows[:, None], items] = torch.cholesky_solve(right[:, :, None], torch.linalg.cholesky(systems))[:, :, 0]
     return solved
-
-
-def _sparse(indices: Tensor, values: Tensor, n_items: int) -> Tensor:
-    return torch.sparse_coo_tensor(indices, values, (n_items, n_items), check_invariants=True).coalesce()

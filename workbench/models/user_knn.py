@@ -10,6 +10,7 @@ from torch import Tensor
 
 from workbench.data import Interactions, UserBatch
 from workbench.evaluation.ranking import top_k
+from workbench.models.sparse import larger_first, sparse
 from workbench.models.storage import load_model, save_model
 
 CELLS = 2**24
@@ -48,14 +49,15 @@ class UserKnn:
 
     def fit(self, train: Interactions, valid: Interactions | None = None) -> Self:  # noqa: ARG002
         x = train.csr().tocoo()
-        self.people = _sparse(torch.from_numpy(x.coords[0]), torch.from_numpy(x.coords[1]), train.n_users, train.n_items)
+        indices = torch.stack([torch.from_numpy(codes).long() for codes in x.coords])
+        self.people = sparse(indices, torch.ones(indices.shape[1]), (train.n_users, train.n_items))
         return self
 
     def score(self, batch: UserBatch) -> Tensor:
         """float32 (batch, n_items): similarities summed over the neighbours that have the item."""
         people, histories = self.people.to(batch.device), batch.history_matrix()
         items, sizes = people.T.coalesce(), torch.sparse.sum(people, 1).to_dense()
-        ties = sizes.argsort(descending=True, stable=True).argsort()
+        ties = larger_first(sizes)
         scores = torch.empty_like(histories)
         for rows in torch.arange(len(batch), device=batch.device).split(max(1, CELLS // len(sizes))):
             history = histories[rows]
@@ -74,10 +76,6 @@ class UserKnn:
     def load(cls, directory: Path) -> Self:
         config, tensors = load_model(directory, "user_knn", UserKnnConfig)
         model = cls(config)
-        model.people = _sparse(*tensors["indices"], *tensors["size"].tolist())
+        n_users, n_items = tensors["size"].tolist()
+        model.people = sparse(tensors["indices"], torch.ones(tensors["indices"].shape[1]), (n_users, n_items))
         return model
-
-
-def _sparse(users: Tensor, items: Tensor, n_users: int, n_items: int) -> Tensor:
-    indices = torch.stack([users, items]).long()
-    return torch.sparse_coo_tensor(indices, torch.ones(len(users)), (n_users, n_items), check_invariants=True).coalesce()
