@@ -108,6 +108,13 @@ class Holdout:
         if self.ledger is not None:
             self.ledger.add(sealed_part(self.label), model, settings)
 
+    def select(self, mask: Tensor) -> Self:
+        """The people at which `mask`, bool (n,), is True."""
+        users = self.users[mask]
+        kept = torch.zeros(self.truth.n_users, dtype=torch.bool)
+        kept[users] = True
+        return replace(self, users=users, truth=self.truth.select(kept[self.truth.users]))
+
     def batch(self, users: Tensor) -> UserBatch:
         return self.history.batch(users)
 

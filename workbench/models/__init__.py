@@ -8,11 +8,13 @@ from workbench.errors import RequestError, unknown
 from workbench.models.ease import Ease, EaseConfig
 from workbench.models.ials import Ials, IalsConfig
 from workbench.models.item_knn import ItemKnn, ItemKnnConfig
+from workbench.models.mf import Mf, MfConfig
 from workbench.models.popularity import Popularity, PopularityConfig
 from workbench.models.protocol import Recommender
 from workbench.models.random import Random, RandomConfig
 from workbench.models.recent_popularity import RecentPopularity, RecentPopularityConfig
 from workbench.models.rp3beta import Rp3Beta, Rp3BetaConfig
+from workbench.models.sasrec import SasRec, SasRecConfig
 from workbench.models.slim import Slim, SlimConfig
 from workbench.models.user_knn import UserKnn, UserKnnConfig
 
@@ -26,6 +28,8 @@ MODELS: dict[str, tuple[Any, type]] = {
     "slim": (Slim, SlimConfig),
     "ease": (Ease, EaseConfig),
     "ials": (Ials, IalsConfig),
+    "mf": (Mf, MfConfig),
+    "sasrec": (SasRec, SasRecConfig),
 }
 
 

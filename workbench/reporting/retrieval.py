@@ -8,7 +8,7 @@ from workbench.data import Finding, Split, audit
 from workbench.evaluation import Decision, Evaluation, Interval, by_mean, compare, label, set_difference, split_name
 from workbench.reporting.display import Table
 from workbench.reporting.verdict import Guardrail, Headline, Verdict
-from workbench.training import Choice
+from workbench.selection import Choice
 
 
 def trials_table(choices: Mapping[str, Choice], metric: str, most: int = 3) -> Table:

@@ -1,7 +1,10 @@
-"""Where and how models are trained."""
+"""How models that learn by gradient are trained: the device, the loop, checkpoints, negatives, losses."""
 
-from workbench.training.backtest import judge_over_windows
 from workbench.training.device import Device, choose_device
-from workbench.training.search import Choice, search
+from workbench.training.engine import Engine
+from workbench.training.learning import Learning
+from workbench.training.negatives import Negatives
+from workbench.training.objective import Objective
+from workbench.training.record import Epoch, Training
 
-__all__ = ["Choice", "Device", "choose_device", "judge_over_windows", "search"]
+__all__ = ["Device", "Engine", "Epoch", "Learning", "Negatives", "Objective", "Training", "choose_device"]

@@ -6,7 +6,7 @@ from typing import Any
 from workbench.data import Split
 from workbench.evaluation import Evaluation, evaluate
 from workbench.models import create
-from workbench.training.search import Choice
+from workbench.selection.search import Choice
 
 
 def judge_over_windows(choice: Choice, windows: Sequence[Split], fallback: str = "popularity", **judged: Any) -> list[Evaluation]:

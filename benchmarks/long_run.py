@@ -1,0 +1,123 @@
+"""SASRec to its limit: ML-1M, leave-last-out, full ranking, until it learns no more. Takes an hour or more; goes on where it stopped.
+
+`python -m benchmarks.long_run` trains, prints the curve and writes benchmarks/results/long_run.json; `--minutes 20` does a piece of it,
+and the next call goes on from there. Checkpoints are in .checkpoints/, which git ignores.
+
+The protocol is that of the numbers it is held against (Klenitskiy and Vasilev, RecSys 2023; Petrov and Macdonald, RecSys 2023): all ratings are
+events, items with fewer than 5 are left out, a person's events are ordered by time and, at one moment, by their place in the file; the last
+one is test, the one before it validation, the rest training. All items are ranked but those that the person had. Test is looked at once, when
+training has ended, with the weights that were best on validation.
+"""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from benchmarks.report import Row, write
+from workbench.data import Holdout, Interactions, load_card, tie_ranks
+from workbench.data.source import source_files
+from workbench.evaluation import evaluate
+from workbench.models import create
+from workbench.training import Engine
+from workbench.testing import interactions
+
+SETTINGS = {
+    "dimensions": 128,
+    "layers": 2,
+    "heads": 2,
+    "length": 200,
+    "dropout": 0.25,
+    "loss": "softmax",
+    "batch_size": 64,
+    "learning_rate": 1e-3,
+    "schedule": "cosine",
+    "warmup": 200,
+    "epochs": 60,
+    "judge_every": 2,
+}
+PUBLISHED = {
+    "SASRec, original recipe": 0.1341,
+    "gSASRec": 0.1726,
+    "RecTools SASRec": 0.1779,
+    "SASRec, sampled cross-entropy": 0.1821,
+}
+FLOOR = 0.150
+
+
+def leave_last_out() -> tuple[Interactions, Holdout, Holdout]:
+    """Training part, validation, test."""
+    log = pd.read_csv(source_files(load_card("ml-1m"))["events"], sep="\t")
+    log.columns = [name.split(":")[0] for name in log.columns]
+    log = log[log.groupby("item_id")["item_id"].transform("size") >= 5]
+    log = log.sort_values("timestamp", kind="stable")
+    users, items = (sorted(log[column].astype(str).unique()) for column in ("user_id", "item_id"))
+    pairs = list(
+        zip(pd.Index(users).get_indexer(log["user_id"].astype(str)), pd.Index(items).get_indexer(log["item_id"].astype(str)), strict=True)
+    )
+    whole = interactions(pairs, len(users), len(items))
+    left = whole.offsets[1:][whole.users] - torch.arange(len(whole))  # 1: a person's last event
+    train, valid, test = whole.select(left > 2), whole.select(left == 2), whole.select(left == 1)
+    return train, _holdout("valid", valid, train, train, items), _holdout("test", test, train.plus(valid), train, items)
+
+
+def _holdout(part: str, truth: Interactions, known: Interactions, train: Interactions, items: list[str]) -> Holdout:
+    return Holdout.build(
+        label=f"ml-1m leave-last-out/{part}",
+        truth=truth,
+        people=truth.events_per_user > 0,
+        history=known,
+        seen=known,
+        trained=train.events_per_user > 0,
+        ties=tie_ranks(items, seed=0),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, help="stop at the end of an epoch after so many; default: go on to the end")
+    options = parser.parse_args()
+    train, valid, test = leave_last_out()
+    engine = Engine(checkpoints=Path(".checkpoints") / "long_run", minutes=options.minutes, progress=True)
+    model = create("sasrec", **SETTINGS).fit(train, valid, engine)
+    training = model.training
+    for epoch in training.curve:
+        print(epoch)
+    if not training.finished:
+        print(f"{len(training.curve)} of {SETTINGS['epochs']} epochs: call again to go on")
+        return
+    result = evaluate(model, test, ks=(10,))
+    size = f"ml-1m leave-last-out, {len(test.users):,} people, {test.n_items:,} items, {len(training.curve)} epochs, {training.curve[-1].seconds / 60:.0f} min"
+    rows = [
+        Row(work="NDCG@10", size=size, ours=result.mean("ndcg@10"), peer=peer, peer_value=value, goal="shown", met=None)
+        for peer, value in PUBLISHED.items()
+    ]
+    rows.append(
+        Row(
+            work="NDCG@10",
+            size=size,
+            ours=result.mean("ndcg@10"),
+            peer="the floor",
+            peer_value=FLOOR,
+            goal="at least 1",
+            met=result.mean("ndcg@10") >= FLOOR,
+        )
+    )
+    rows.append(
+        Row(
+            work="recall@10",
+            size=size,
+            ours=result.mean("recall@10"),
+            peer="SASRec, sampled cross-entropy",
+            peer_value=0.3152,
+            goal="shown",
+            met=None,
+        )
+    )
+    write(Path(__file__).stem, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Matrix factorisation: a vector for each person and item, whose inner product is the score; learnt by BPR, softmax or cross-entropy."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, Self
+
+import torch
+from pydantic import Field
+from torch import Generator, Tensor, nn
+
+from workbench.data import Holdout, Interactions, UserBatch
+from workbench.errors import RequestError
+from workbench.models.space import Choices, Range
+from workbench.models.storage import load_model, save_model
+from workbench.training import Engine, Learning, Negatives, Objective, Training
+from workbench.training.losses import bce_loss, bpr_loss, in_batch_softmax_loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class MfConfig(Learning):
+    dimensions: Annotated[int, Field(ge=1)] = 64
+    """Numbers that describe a person or an item."""
+    loss: Literal["bpr", "softmax", "bce"] = "bpr"
+    """bpr: the item above each of its negatives. softmax: the item among those of the batch and the negatives, corrected for how often
+    each is there. bce: the item yes, its negatives no."""
+    negatives: Annotated[int, Field(ge=1)] = 1
+    """Unseen items drawn for each event; for softmax items drawn for each batch, whoever has seen them."""
+    drawn_by: Literal["uniform", "popularity"] = "uniform"
+    """Of the negatives; popularity: in proportion to events^0.75."""
+
+
+class Mf:
+    """Serves whom it was trained on: a person's vector is learnt, not made from the history.
+
+    BPR is Rendle et al. (UAI 2009); the softmax over the batch and further items Yi et al. (RecSys 2019) and Yang et al. (WWW 2020).
+    """
+
+    title = "Matrix factorisation"
+    inductive = False
+    personal = True
+    space: ClassVar = {
+        "loss": Choices("bpr", "softmax", "bce"),
+        "dimensions": Choices(32, 64, 128),
+        "learning_rate": Range(3e-4, 1e-2, log=True),
+        "weight_decay": Range(1e-3, 3.0, log=True),
+        "negatives": Choices(1, 4, 16),
+    }
+
+    network: "_Factors"
+    training: Training | None = None
+
+    def __init__(self, config: MfConfig = MfConfig()) -> None:
+        self.config = config
+
+    def fit(self, train: Interactions, valid: Holdout | None = None, engine: Engine | None = None) -> Self:
+        self.network = _Factors(train.n_users, train.n_items, self.config)
+        self.network.trained.copy_(train.events_per_user > 0)
+        objective = _Factorise(self.network, train, self.config)
+        self.training = (engine or Engine()).train(objective, self.config, model=self, kind="mf", train=train, valid=valid)
+        return self
+
+    @torch.no_grad()
+    def score(self, batch: UserBatch) -> Tensor:
+        """float32 (batch, n_items): inner products. Raises RequestError for somebody it was not trained on."""
+        network = self.network.to(batch.device)
+        strangers = (batch.users < 0) | ~network.trained[batch.users]
+        if strangers.any():
+            person = int(batch.users[strangers][0])
+            raise RequestError(f"{self.title} cannot score person {person}, who was not in training: name a fallback.")
+        scores: Tensor = network.people(batch.users) @ network.items.weight.T
+        return scores
+
+    def save(self, directory: Path) -> None:
+        save_model(directory, "mf", self.config, self.network.state_dict())
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        config, tensors = load_model(directory, "mf", MfConfig)
+        model = cls(config)
+        model.network = _Factors(len(tensors["people.weight"]), len(tensors["items.weight"]), config)
+        model.network.load_state_dict(tensors)
+        return model
+
+
+class _Factors(nn.Module):
+    trained: Tensor
+    """bool (n_users,)."""
+
+    def __init__(self, n_users: int, n_items: int, config: MfConfig) -> None:
+        super().__init__()
+        self.people, self.items = nn.Embedding(n_users, config.dimensions), nn.Embedding(n_items, config.dimensions)
+        self.register_buffer("trained", torch.zeros(n_users, dtype=torch.bool))
+        generator = Generator().manual_seed(config.seed)
+        for table in (self.people, self.items):
+            nn.init.normal_(table.weight, std=0.1 / config.dimensions**0.5, generator=generator)
+
+
+class _Factorise(Objective):
+    """An example is an event."""
+
+    def __init__(self, network: _Factors, train: Interactions, config: MfConfig) -> None:
+        super().__init__()
+        self.network, self.config = network, config
+        self.users, self.items, self.n_examples = train.users, train.items, len(train)
+        self.negatives = Negatives.of(train, config.drawn_by, seen=config.loss != "softmax")
+        self.popularity = Negatives.of(train, "popularity", alpha=1.0).log_q if config.loss == "softmax" else torch.empty(0)
+
+    def place(self, device: torch.device) -> None:
+        self.users, self.items = self.users.to(device), self.items.to(device)
+        self.popularity = self.popularity.to(device)
+        self.negatives.to(device)
+
+    def draw(self, places: Tensor, generator: Generator) -> tuple[Tensor, ...]:
+        users, items = self.users[places], self.items[places]
+        if self.config.loss == "softmax":
+            return users, items
+        return users, items, self.negatives.draw_for(users, self.config.negatives, generator)
+
+    def loss(self, *drawn: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        users, items = drawn[:2]
+        count = torch.full((), len(users), device=users.device)
+        people, liked = self.network.people(users), self.network.items(items)
+        if self.config.loss == "softmax":
+            more = self.negatives.draw(self.config.negatives, generator)
+            candidates = torch.cat([items, more])
+            log_q = torch.logaddexp(self.popularity + math.log(len(items)), self.negatives.log_q + math.log(len(more)))
+            scores = people @ torch.cat([liked, self.network.items(more)]).T
+            return in_batch_softmax_loss(scores, items, candidates, log_q[candidates]), count
+        positive = (people * liked).sum(1)
+        negative = torch.einsum("nd,nkd->nk", people, self.network.items(drawn[2]))
+        loss = bpr_loss if self.config.loss == "bpr" else bce_loss
+        return loss(positive, negative), count

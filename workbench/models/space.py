@@ -1,0 +1,20 @@
+"""What is worth trying: the values that `workbench tune` may give to a setting. A model names its settings' in `space`."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Range:
+    """Any number from `low` to `high`; of whole ones a whole one; `log`: each order of magnitude is as likely as another."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+@dataclass(frozen=True, init=False)
+class Choices:
+    values: tuple[str | int | float, ...]
+
+    def __init__(self, *values: str | int | float) -> None:
+        object.__setattr__(self, "values", values)

@@ -1,0 +1,50 @@
+"""A model in training judged on validation, by the same evaluation as any other."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from workbench.data import Holdout
+from workbench.errors import NotApplicable, unknown
+from workbench.evaluation import METRICS, check_cutoff, evaluate, split_name
+from workbench.evaluation.scoring import Scorer, name_of, served_by
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Judges whom the model can serve itself; who would get the fallback says nothing of it."""
+
+    model: Scorer
+    holdout: Holdout
+    watch: str
+    """A metric at a cut-off, higher is better."""
+    device: str
+
+    @classmethod
+    def of(cls, model: Scorer, holdout: Holdout, watch: str, device: str) -> "Judge":
+        """Raises RequestError for a metric that does not exist or is not one to maximise, NotApplicable for a cut-off beyond the catalogue
+        and where nobody can be judged.
+        """
+        better = [name for name, metric in METRICS.items() if metric.direction == "higher"]
+        name, k = split_name(watch)
+        if name not in better:
+            raise unknown("metric to watch", name, better)
+        check_cutoff(k, holdout.n_items)
+        served = served_by(model, holdout, holdout.users, name_of(model), fallback=model)
+        if not served.any():
+            raise NotApplicable(
+                f"{name_of(model)} can serve nobody of the {len(holdout.users):,} people it would be judged on in training."
+            )
+        return cls(model, holdout.select(served), watch, device)
+
+    def __call__(self, rank: int = 0, world: int = 1, total: Callable[[Tensor], Tensor] | None = None) -> float:
+        """The mean over people. Of `world` processes each scores every `world`-th person, and `total` adds up over all processes."""
+        n = len(self.holdout.users)
+        values = torch.zeros(n, dtype=torch.float64)
+        own = torch.arange(n) % world == rank
+        if own.any():
+            k = split_name(self.watch)[1]
+            values[own] = evaluate(self.model, self.holdout.select(own), ks=(k,), device=self.device).values(self.watch)
+        return float((total(values) if total else values).mean())

@@ -1,0 +1,113 @@
+"""Losses over scores, each a sum over the examples, so that examples can be counted once wherever they are computed."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import logsigmoid
+
+SCORE_BYTES = 8 * 2**20
+"""Upper limit of the scores that `softmax_loss` holds at once."""
+
+
+def bpr_loss(positive: Tensor, negative: Tensor) -> Tensor:
+    """Σ −log σ(s⁺ − s⁻), averaged over the negatives of an example (Rendle et al., UAI 2009, eq. 4, without its penalty).
+
+    positive: float (n,); negative: float (n, k). Returns a scalar, at least 0.
+    """
+    return -logsigmoid(positive[:, None] - negative).mean(1).sum()
+
+
+def bce_loss(positive: Tensor, negative: Tensor) -> Tensor:
+    """Σ −log σ(s⁺) − Σₖ log(1 − σ(s⁻)): every item on its own; shapes as in `bpr_loss`."""
+    return gbce_loss(positive, negative, beta=1.0)
+
+
+def gbce_loss(positive: Tensor, negative: Tensor, beta: float) -> Tensor:
+    """Binary cross-entropy with σ(s⁺)^β for the positive (Petrov and Macdonald, RecSys 2023, eq. 13); see `gbce_beta`."""
+    return -(beta * logsigmoid(positive) + logsigmoid(-negative).sum(1)).sum()
+
+
+def gbce_beta(n_negatives: int, n_items: int, calibration: float) -> float:
+    """β that undoes what sampling does to probabilities: α (t (1 − 1/α) + 1/α), where α = k / (|I| − 1) is the share sampled (eq. 18).
+
+    calibration: t in [0, 1]; 0 gives β = 1, plain cross-entropy, and 1 gives β = α, probabilities as if nothing had been sampled.
+    """
+    alpha = min(1.0, n_negatives / max(1, n_items - 1))
+    return alpha * (calibration * (1 - 1 / alpha) + 1 / alpha)
+
+
+def in_batch_softmax_loss(scores: Tensor, items: Tensor, candidates: Tensor, log_q: Tensor) -> Tensor:
+    """Cross-entropy of each example's own item among candidates that were sampled with it, corrected for how likely each was to be there.
+
+    scores: float (n, m), of example r with candidate c; candidate r is its own item for r < n. items: int64 (n,); candidates: int64 (m,).
+    log_q: float (m,), the log of the expected number of times that a candidate is among the m (Yi et al., RecSys 2019, eq. 5). The own item
+    is one of them by choice and not by chance, so it is not corrected, and where it stands a second time it counts once.
+    """
+    n = len(items)
+    own = torch.arange(n, device=scores.device)
+    corrected = scores - log_q
+    corrected = corrected.masked_fill(candidates == items[:, None], -torch.inf)
+    corrected = corrected.index_put((own, own), scores[own, own])
+    return (corrected.logsumexp(1) - scores[own, own]).sum()
+
+
+def softmax_loss(states: Tensor, items: Tensor, targets: Tensor, negatives: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
+    """Σ −log softmax(states · itemsᵀ)[target], a block of states at a time; no more than SCORE_BYTES of scores are ever held.
+
+    states: float (n, d); items: float (m, d); targets: int64 (n,) in [0, m). Without `negatives` over all items. With them, int64 (k,),
+    over the target and these, their scores less `shift`, float (k,): the log of the number of times each is expected among them, so that
+    the sum estimates the one over all items. A negative that is the target does not count. Scores are at least float32 whatever autocast
+    says; products are in its type. Gradients are computed with the loss, in the same pass over the scores.
+    """
+    loss: Tensor = _SoftmaxLoss.apply(states, items, targets, negatives, shift)
+    return loss
+
+
+class _SoftmaxLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, items: Tensor, targets: Tensor, negatives: Tensor | None, shift: Tensor | None) -> Tensor:
+        kind = states.device.type
+        narrow = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype
+        exact = torch.promote_types(narrow, torch.float32)
+        with torch.autocast(kind, enabled=False):
+            wide, table = states.to(narrow), items.to(narrow)
+            among = table if negatives is None else table[negatives]
+            loss = torch.zeros((), device=states.device, dtype=exact)
+            grad_states = torch.empty_like(wide)
+            grad_among, grad_items = torch.zeros_like(among, dtype=items.dtype), torch.zeros_like(items)
+            for block in torch.arange(len(states), device=states.device).split(max(1, SCORE_BYTES // (4 * len(among)))):
+                own, at = wide[block], targets[block]
+                rows = torch.arange(len(block), device=states.device)
+                scores = (own @ among.T).to(exact)
+                if negatives is None:
+                    total = scores.logsumexp(1)
+                    loss += (total - scores[rows, at]).sum()
+                    shares = scores.sub_(total[:, None]).exp_()
+                    shares[rows, at] -= 1.0
+                    shares = shares.to(narrow)
+                    grad_states[block] = shares @ among
+                else:
+                    scores -= shift if shift is not None else 0.0
+                    scores.masked_fill_(negatives == at[:, None], -torch.inf)
+                    positive = (own.to(exact) * table[at].to(exact)).sum(1)
+                    total = torch.logaddexp(scores.logsumexp(1), positive)
+                    loss += (total - positive).sum()
+                    shares = scores.sub_(total[:, None]).exp_().to(narrow)
+                    missing = ((positive - total).exp() - 1.0).to(narrow)[:, None]
+                    grad_states[block] = shares @ among + missing * table[at]
+                    grad_items.index_add_(0, at, (missing * own).to(items.dtype))
+                grad_among += (shares.T @ own).to(items.dtype)
+            if negatives is None:
+                grad_items = grad_among
+            else:
+                grad_items.index_add_(0, negatives, grad_among)
+        ctx.save_for_backward(grad_states.to(states.dtype), grad_items)
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        grad_states, grad_items = ctx.saved_tensors
+        return grad * grad_states, grad * grad_items, None, None, None
