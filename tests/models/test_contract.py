@@ -8,7 +8,15 @@ from workbench.models.ease import Ease, EaseConfig
 from workbench.testing import check_recommender
 
 WITHOUT_TASTE = {"random", "popularity", "recent_popularity"}
-SETTINGS = {"ease": {"l2": 1.0}, "item_knn": {"k": 20}, "user_knn": {"k": 10}, "rp3beta": {"k": 20}, "slim": {"alpha": 0.01}}
+SETTINGS = {
+    "ease": {"l2": 1.0},
+    "item_knn": {"k": 20},
+    "user_knn": {"k": 10},
+    "rp3beta": {"k": 20},
+    "slim": {"alpha": 0.01},
+    "mf": {"epochs": 40, "learning_rate": 0.01, "dimensions": 16, "batch_size": 256},
+    "sasrec": {"epochs": 40, "learning_rate": 0.01, "dimensions": 16, "batch_size": 16, "length": 20},
+}
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -18,7 +18,7 @@ from workbench.reporting import (
     tradeoff_figure,
     trials_table,
 )
-from workbench.training import judge_over_windows, search
+from workbench.selection import judge_over_windows, search
 
 METRIC = "ndcg@10"
 

@@ -4,7 +4,8 @@ from workbench.data import rolling_origin
 from workbench.errors import RequestError
 from workbench.evaluation import evaluate
 from workbench.models import create
-from workbench.training import choose_device, judge_over_windows, search
+from workbench.selection import judge_over_windows, search
+from workbench.training import choose_device
 
 
 def test_without_tuning_the_defaults_are_used(ml100k):

@@ -11,6 +11,7 @@ from workbench.data.interactions import Interactions, UserBatch
 from workbench.data.ledger import Ledger, Looks
 from workbench.data.power import detectable_difference
 from workbench.data.rules import RULES
+from workbench.data.side import Side, side_information
 from workbench.data.snapshot import Snapshot, prepare, version, versions
 from workbench.data.splits import REFITS, Split, rolling_origin, write_split
 
@@ -24,6 +25,7 @@ __all__ = [
     "Interactions",
     "Ledger",
     "Looks",
+    "Side",
     "Snapshot",
     "Split",
     "UserBatch",
@@ -41,6 +43,7 @@ __all__ = [
     "load_dataset",
     "prepare",
     "rolling_origin",
+    "side_information",
     "tie_ranks",
     "version",
     "versions",

@@ -1,6 +1,7 @@
 """Groups of people or of items by a column of their table: those the card names under `[slices]`, or any other column as it stands."""
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -39,16 +40,20 @@ def groups(data: Dataset, by: Slice) -> dict[str, Tensor]:
     return {group: torch.tensor(found[group], dtype=torch.int64) for group in order if found[group]}
 
 
-def item_vectors(data: Dataset) -> Tensor | None:
-    """float32 (n_items, d): 1 where the item is in a group, over all groupings of items that the card names; None where it names none."""
-    named = [groups(data, by) for by in data.card.slices.values() if by.table == "items"]
-    found = [codes for each in named for name, codes in each.items() if name != UNKNOWN]
+def indicators(data: Dataset, groupings: Sequence[Slice], rows: int) -> Tensor | None:
+    """float32 (rows, d): 1 where the code is in a group, over all these groupings of one table; None where there is no group."""
+    found = [codes for by in groupings for name, codes in groups(data, by).items() if name != UNKNOWN]
     if not found:
         return None
-    vectors = torch.zeros(data.n_items, len(found))
+    columns = torch.zeros(rows, len(found))
     for column, codes in enumerate(found):
-        vectors[codes, column] = 1.0
-    return vectors
+        columns[codes, column] = 1.0
+    return columns
+
+
+def item_vectors(data: Dataset) -> Tensor | None:
+    """float32 (n_items, d): 1 where the item is in a group, over all groupings of items that the card names; None where it names none."""
+    return indicators(data, [by for by in data.card.slices.values() if by.table == "items"], data.n_items)
 
 
 def _named(cell: str, by: Slice, labels: list[str]) -> list[str]:

@@ -16,7 +16,11 @@ from workbench.models.recent_popularity import RecentPopularity, RecentPopularit
 from workbench.models.rp3beta import Rp3Beta, Rp3BetaConfig
 from workbench.models.sasrec import SasRec, SasRecConfig
 from workbench.models.slim import Slim, SlimConfig
+from workbench.models.space import Choices, Range
+from workbench.models.tuned import read_tuned
+from workbench.models.two_tower import TwoTower, TwoTowerConfig
 from workbench.models.user_knn import UserKnn, UserKnnConfig
+from workbench.training import Learning
 
 MODELS: dict[str, tuple[Any, type]] = {
     "random": (Random, RandomConfig),
@@ -30,15 +34,21 @@ MODELS: dict[str, tuple[Any, type]] = {
     "ials": (Ials, IalsConfig),
     "mf": (Mf, MfConfig),
     "sasrec": (SasRec, SasRecConfig),
+    "two_tower": (TwoTower, TwoTowerConfig),
 }
 
 
-def create(name: str, **settings: Any) -> Recommender:
+def create(name: str, *, tuned_for: str | None = None, **settings: Any) -> Recommender:
     """The untrained model `name` with these settings: `create("ease", l2=250)`.
 
-    Raises RequestError for a model or setting that does not exist, with the nearest name, and for a value of the wrong type or range.
+    tuned_for: a data set; settings that are not given are then those that `workbench tune` found for it.
+
+    Raises RequestError for a model or setting that does not exist, with the nearest name, for a value of the wrong type or range, and when
+    nobody has tuned the model for that data set; WorkError when the file that says what was found is damaged.
     """
     model, config = _entry(name)
+    if tuned_for is not None:
+        settings = {**_found(name, tuned_for), **settings}
     known = list(config.__dataclass_fields__)
     for setting in settings:
         if setting not in known:
@@ -55,9 +65,24 @@ def grid(name: str) -> dict[str, tuple[Any, ...]]:
     return dict(getattr(_entry(name)[0], "grid", {}))
 
 
+def search_space(name: str) -> dict[str, Range | Choices]:
+    """What `workbench tune` may give to which setting; empty for a model that has none worth it."""
+    return dict(getattr(_entry(name)[0], "space", {}))
+
+
 def draws_at_random(name: str) -> bool:
     """Whether two trainings of the model differ by its setting `seed`."""
     return "seed" in _entry(name)[1].__dataclass_fields__
+
+
+def learns(name: str) -> bool:
+    """Whether the model learns by gradient: its `fit` then takes a holdout to judge on after each epoch, and an `Engine`."""
+    return issubclass(_entry(name)[1], Learning)
+
+
+def takes_side(name: str) -> bool:
+    """Whether the model learns from features too: its `fit` then takes a `Side`."""
+    return bool(getattr(_entry(name)[0], "takes_side", False))
 
 
 def parse_names(text: str) -> list[str]:
@@ -70,10 +95,29 @@ def parse_names(text: str) -> list[str]:
     return names
 
 
+def _found(name: str, dataset: str) -> dict[str, Any]:
+    tuned = read_tuned(dataset, name)
+    if tuned is None:
+        command = f"workbench tune {name} --dataset {dataset} --budget 50"
+        raise RequestError(f"nobody has tuned {name} for {dataset} yet: run `{command}`.")
+    return dict(tuned.settings)
+
+
 def _entry(name: str) -> tuple[Any, Any]:
     if name not in MODELS:
         raise unknown("model", name, MODELS)
     return MODELS[name]
 
 
-__all__ = ["MODELS", "Recommender", "create", "draws_at_random", "grid", "parse_names"]
+__all__ = [
+    "MODELS",
+    "Recommender",
+    "create",
+    "draws_at_random",
+    "grid",
+    "learns",
+    "parse_names",
+    "read_tuned",
+    "search_space",
+    "takes_side",
+]

@@ -8,7 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from workbench.data import Interactions, UserBatch
+from workbench.data import Holdout, Interactions, UserBatch
+from workbench.models.space import Range
 from workbench.models.storage import load_model, save_model
 
 
@@ -25,6 +26,7 @@ class Ease:
     inductive = True
     personal = True
     grid: ClassVar = {"l2": (50.0, 100.0, 250.0, 500.0, 1000.0)}
+    space: ClassVar = {"l2": Range(10.0, 10_000.0, log=True)}
 
     weights: Tensor
     """float32 (n_items, n_items)."""
@@ -32,7 +34,7 @@ class Ease:
     def __init__(self, config: EaseConfig = EaseConfig()) -> None:
         self.config = config
 
-    def fit(self, train: Interactions, valid: Interactions | None = None) -> Self:  # noqa: ARG002
+    def fit(self, train: Interactions, valid: Holdout | None = None) -> Self:  # noqa: ARG002
         x = train.csr()  # float32: a narrower type would overflow in x.T @ x
         gram = torch.from_numpy((x.T @ x).toarray()).double()
         gram.diagonal().add_(self.config.l2)

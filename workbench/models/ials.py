@@ -11,7 +11,8 @@ from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from workbench.data import Interactions, UserBatch
+from workbench.data import Holdout, Interactions, UserBatch
+from workbench.models.space import Choices, Range
 from workbench.models.storage import load_model, save_model
 
 with warnings.catch_warnings():
@@ -46,6 +47,12 @@ class Ials:
     inductive = True
     personal = True
     grid: ClassVar = {"factors": (32, 64), "regularization": (5.0, 10.0, 20.0), "alpha": (1.0, 2.0, 5.0)}
+    space: ClassVar = {
+        "factors": Choices(32, 64, 128),
+        "regularization": Range(0.1, 200.0, log=True),
+        "alpha": Range(1.0, 50.0, log=True),
+        "iterations": Range(5, 30),
+    }
 
     item_factors: Tensor
     """float32 (n_items, factors)."""
@@ -53,7 +60,7 @@ class Ials:
     def __init__(self, config: IalsConfig = IalsConfig()) -> None:
         self.config = config
 
-    def fit(self, train: Interactions, valid: Interactions | None = None) -> Self:  # noqa: ARG002
+    def fit(self, train: Interactions, valid: Holdout | None = None) -> Self:  # noqa: ARG002
         config = self.config
         with threadpool_limits(1, "blas"):  # `implicit` brings threads of its own, and warns where BLAS has some too
             model = AlternatingLeastSquares(

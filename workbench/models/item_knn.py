@@ -8,7 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from workbench.data import Interactions, UserBatch
+from workbench.data import Holdout, Interactions, UserBatch
+from workbench.models.space import Range
 from workbench.models.sparse import keep_largest, sparse, sum_over_history
 from workbench.models.storage import load_model, save_model
 
@@ -34,6 +35,7 @@ class ItemKnn:
     inductive = True
     personal = True
     grid: ClassVar = {"k": (20, 50, 100, 200), "shrink": (0.0, 10.0, 50.0)}
+    space: ClassVar = {"k": Range(5, 500, log=True), "shrink": Range(0.0, 100.0)}
 
     weights: Tensor
     """float32 sparse (n_items, n_items): row j holds the neighbours of item j."""
@@ -41,7 +43,7 @@ class ItemKnn:
     def __init__(self, config: ItemKnnConfig = ItemKnnConfig()) -> None:
         self.config = config
 
-    def fit(self, train: Interactions, valid: Interactions | None = None) -> Self:  # noqa: ARG002
+    def fit(self, train: Interactions, valid: Holdout | None = None) -> Self:  # noqa: ARG002
         x = train.csr()
         people = torch.from_numpy(x.sum(0))
         norms = people.sqrt()

@@ -89,7 +89,8 @@ class _Factors(nn.Module):
 
     def __init__(self, n_users: int, n_items: int, config: MfConfig) -> None:
         super().__init__()
-        self.people, self.items = nn.Embedding(n_users, config.dimensions), nn.Embedding(n_items, config.dimensions)
+        with torch.random.fork_rng(devices=[]):  # torch fills a new layer from the global generator
+            self.people, self.items = nn.Embedding(n_users, config.dimensions), nn.Embedding(n_items, config.dimensions)
         self.register_buffer("trained", torch.zeros(n_users, dtype=torch.bool))
         generator = Generator().manual_seed(config.seed)
         for table in (self.people, self.items):
@@ -125,8 +126,8 @@ class _Factorise(Objective):
             more = self.negatives.draw(self.config.negatives, generator)
             candidates = torch.cat([items, more])
             log_q = torch.logaddexp(self.popularity + math.log(len(items)), self.negatives.log_q + math.log(len(more)))
-            scores = people @ torch.cat([liked, self.network.items(more)]).T
-            return in_batch_softmax_loss(scores, items, candidates, log_q[candidates]), count
+            vectors = torch.cat([liked, self.network.items(more)])
+            return in_batch_softmax_loss(people, vectors, candidates, log_q[candidates]), count
         positive = (people * liked).sum(1)
         negative = torch.einsum("nd,nkd->nk", people, self.network.items(drawn[2]))
         loss = bpr_loss if self.config.loss == "bpr" else bce_loss

@@ -6,7 +6,7 @@ from typing import Self
 
 from torch import Tensor
 
-from workbench.data import Interactions, UserBatch
+from workbench.data import Holdout, Interactions, UserBatch
 from workbench.models.storage import load_model, save_model
 
 
@@ -28,7 +28,7 @@ class Popularity:
     def __init__(self, config: PopularityConfig = PopularityConfig()) -> None:
         self.config = config
 
-    def fit(self, train: Interactions, valid: Interactions | None = None) -> Self:  # noqa: ARG002
+    def fit(self, train: Interactions, valid: Holdout | None = None) -> Self:  # noqa: ARG002
         self.counts = train.events_per_item.float()  # exact up to 2**24 events an item
         return self
 

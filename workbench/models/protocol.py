@@ -5,7 +5,7 @@ from typing import Protocol, Self
 
 from torch import Tensor
 
-from workbench.data import Interactions, UserBatch
+from workbench.data import Holdout, Interactions, UserBatch
 
 
 class Recommender(Protocol):
@@ -20,8 +20,11 @@ class Recommender(Protocol):
     personal: bool
     """Needs to know something of a person. False: everyone can be served, history or not."""
 
-    def fit(self, train: Interactions, valid: Interactions | None = None) -> Self:
-        """Learn from `train`; `valid` is for early stopping only. The same data and seed give the same model."""
+    def fit(self, train: Interactions, valid: Holdout | None = None) -> Self:
+        """Learn from `train`; `valid` is for early stopping only. The same data and seed give the same model.
+
+        A model that learns by gradient takes an `Engine` besides, one that learns from features a `Side`; it does without either.
+        """
         ...
 
     def score(self, batch: UserBatch) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from workbench.data import Interactions, UserBatch
+from workbench.data import Holdout, Interactions, UserBatch
 from workbench.models.storage import load_model, save_model
 
 
@@ -29,7 +29,7 @@ class Random:
     def __init__(self, config: RandomConfig = RandomConfig()) -> None:
         self.config = config
 
-    def fit(self, train: Interactions, valid: Interactions | None = None) -> Self:  # noqa: ARG002
+    def fit(self, train: Interactions, valid: Holdout | None = None) -> Self:  # noqa: ARG002
         self.n_items = train.n_items
         return self
 

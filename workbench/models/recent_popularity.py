@@ -8,7 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from workbench.data import Interactions, UserBatch
+from workbench.data import Holdout, Interactions, UserBatch
+from workbench.models.space import Range
 from workbench.models.storage import load_model, save_model
 
 DAY = 86_400_000_000
@@ -28,6 +29,7 @@ class RecentPopularity:
     inductive = True
     personal = False
     grid: ClassVar = {"half_life": (7.0, 14.0, 30.0, 60.0, 120.0, 365.0)}
+    space: ClassVar = {"half_life": Range(1.0, 1000.0, log=True)}
 
     counts: Tensor
     """float32 (n_items,)."""
@@ -35,7 +37,7 @@ class RecentPopularity:
     def __init__(self, config: RecentPopularityConfig = RecentPopularityConfig()) -> None:
         self.config = config
 
-    def fit(self, train: Interactions, valid: Interactions | None = None) -> Self:  # noqa: ARG002
+    def fit(self, train: Interactions, valid: Holdout | None = None) -> Self:  # noqa: ARG002
         latest = train.timestamps.max() if len(train) else 0
         age = (latest - train.timestamps).double() / DAY
         self.counts = torch.bincount(train.items, 0.5 ** (age / self.config.half_life), train.n_items).float()

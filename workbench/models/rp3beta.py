@@ -9,7 +9,8 @@ from pydantic import Field
 from scipy.sparse import diags_array
 from torch import Tensor
 
-from workbench.data import Interactions, UserBatch
+from workbench.data import Holdout, Interactions, UserBatch
+from workbench.models.space import Range
 from workbench.models.sparse import keep_largest, sparse, sum_over_history
 from workbench.models.storage import load_model, save_model
 
@@ -36,6 +37,7 @@ class Rp3Beta:
     inductive = True
     personal = True
     grid: ClassVar = {"alpha": (0.2, 0.4, 0.6, 1.0), "beta": (0.2, 0.4, 0.6), "k": (100, 200)}
+    space: ClassVar = {"alpha": Range(0.0, 1.5), "beta": Range(0.0, 1.0), "k": Range(10, 1000, log=True)}
 
     weights: Tensor
     """float32 sparse (n_items, n_items): column i holds the ends of walks from item i."""
@@ -43,7 +45,7 @@ class Rp3Beta:
     def __init__(self, config: Rp3BetaConfig = Rp3BetaConfig()) -> None:
         self.config = config
 
-    def fit(self, train: Interactions, valid: Interactions | None = None) -> Self:  # noqa: ARG002
+    def fit(self, train: Interactions, valid: Holdout | None = None) -> Self:  # noqa: ARG002
         x, alpha = train.csr(), self.config.alpha
         per_user, per_item = (x.sum(axis).clip(min=1) for axis in (1, 0))  # at least 1: nothing is divided by 0
         to_items = diags_array(per_user**-alpha) @ x  # (n_users, n_items): P_ui ** alpha

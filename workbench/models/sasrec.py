@@ -96,7 +96,7 @@ class SasRec:
         items, lengths = last_events(batch, self.config.length, padding=network.n_items)
         states = torch.zeros(len(batch), self.config.dimensions, device=batch.device)
         for rows in lengths.argsort().split(SCORED):
-            longest = int(lengths[rows].max())
+            longest = int(lengths[rows].max()) if len(rows) else 0
             if longest:
                 found = network(items[rows, :longest], lengths[rows])
                 states[rows] = found[torch.arange(len(rows), device=batch.device), (lengths[rows] - 1).clamp(min=0)]
@@ -119,9 +119,10 @@ class _Network(nn.Module):
     def __init__(self, n_items: int, config: SasRecConfig) -> None:
         super().__init__()
         self.n_items = n_items
-        self.items = nn.Embedding(n_items + 1, config.dimensions)  # the last one is padding
-        self.positions = nn.Embedding(config.length, config.dimensions)  # 0: the latest event
-        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.layers))
+        with torch.random.fork_rng(devices=[]):  # torch fills a new layer from the global generator
+            self.items = nn.Embedding(n_items + 1, config.dimensions)  # the last one is padding
+            self.positions = nn.Embedding(config.length, config.dimensions)  # 0: the latest event
+            self.layers = nn.ModuleList(_Layer(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.dimensions)
         self.dropout = Dropout(config.dropout)
         generator = Generator().manual_seed(config.seed)

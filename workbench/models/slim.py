@@ -8,7 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from workbench.data import Interactions, UserBatch
+from workbench.data import Holdout, Interactions, UserBatch
+from workbench.models.space import Range
 from workbench.models.sparse import sparse, sum_over_history
 from workbench.models.storage import load_model, save_model
 
@@ -44,6 +45,7 @@ class Slim:
     inductive = True
     personal = True
     grid: ClassVar = {"alpha": (0.1, 0.2), "l1_ratio": (0.02, 0.05)}
+    space: ClassVar = {"alpha": Range(0.02, 1.0, log=True), "l1_ratio": Range(0.005, 0.5, log=True)}
 
     weights: Tensor
     """float32 sparse (n_items, n_items): row j predicts item j."""
@@ -51,7 +53,7 @@ class Slim:
     def __init__(self, config: SlimConfig = SlimConfig()) -> None:
         self.config = config
 
-    def fit(self, train: Interactions, valid: Interactions | None = None) -> Self:  # noqa: ARG002
+    def fit(self, train: Interactions, valid: Holdout | None = None) -> Self:  # noqa: ARG002
         x = train.csr()
         strength = self.config.alpha * max(1, int((train.events_per_user > 0).sum()))
         ridged = torch.from_numpy((x.T @ x).toarray(order="C")).double()  # the Gram matrix …

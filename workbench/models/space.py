@@ -11,6 +11,9 @@ class Range:
     high: float
     log: bool = False
 
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, int | float) and self.low <= value <= self.high
+
 
 @dataclass(frozen=True, init=False)
 class Choices:
@@ -18,3 +21,6 @@ class Choices:
 
     def __init__(self, *values: str | int | float) -> None:
         object.__setattr__(self, "values", values)
+
+    def __contains__(self, value: object) -> bool:
+        return value in self.values

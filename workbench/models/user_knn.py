@@ -8,8 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from workbench.data import Interactions, UserBatch
+from workbench.data import Holdout, Interactions, UserBatch
 from workbench.evaluation.ranking import top_k
+from workbench.models.space import Range
 from workbench.models.sparse import larger_first, sparse
 from workbench.models.storage import load_model, save_model
 
@@ -40,6 +41,7 @@ class UserKnn:
     inductive = True
     personal = True
     grid: ClassVar = {"k": (20, 50, 100, 200), "shrink": (0.0, 10.0, 50.0)}
+    space: ClassVar = {"k": Range(5, 500, log=True), "shrink": Range(0.0, 100.0)}
 
     people: Tensor
     """float32 sparse (n_users, n_items): 1.0 where a training person has the item."""
@@ -47,7 +49,7 @@ class UserKnn:
     def __init__(self, config: UserKnnConfig = UserKnnConfig()) -> None:
         self.config = config
 
-    def fit(self, train: Interactions, valid: Interactions | None = None) -> Self:  # noqa: ARG002
+    def fit(self, train: Interactions, valid: Holdout | None = None) -> Self:  # noqa: ARG002
         x = train.csr().tocoo()
         indices = torch.stack([torch.from_numpy(codes).long() for codes in x.coords])
         self.people = sparse(indices, torch.ones(indices.shape[1]), (train.n_users, train.n_items))

@@ -1,6 +1,6 @@
 """Settings chosen on validation, and the chosen ones trained again: more than once, or in earlier windows."""
 
 from workbench.selection.backtest import judge_over_windows
-from workbench.selection.search import Choice, search
+from workbench.selection.search import Choice, How, search
 
-__all__ = ["Choice", "judge_over_windows", "search"]
+__all__ = ["Choice", "How", "judge_over_windows", "search"]

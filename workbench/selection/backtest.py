@@ -18,6 +18,5 @@ def judge_over_windows(choice: Choice, windows: Sequence[Split], fallback: str =
         holdout = window.holdout("test")
         if len(holdout.users):
             fallen = create(fallback).fit(window.fit_on)
-            model = create(choice.name, **choice.settings).fit(window.fit_on)
-            found.append(evaluate(model, holdout, name=choice.name, fallback=fallen, **judged))
+            found.append(evaluate(choice.train_on(window.fit_on), holdout, name=choice.name, fallback=fallen, **judged))
     return found

@@ -39,6 +39,8 @@ class Checkpoints:
             theirs = json.loads((self.folder / "training.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise WorkError(f"{self.folder / 'training.json'} cannot be read: {error}.") from None
+        if not isinstance(theirs, dict):
+            raise WorkError(f"{self.folder / 'training.json'} cannot be read: it holds no table.")
         ours = json.loads(json.dumps(self.identity))
         for name in ours:
             if theirs.get(name) != ours[name]:
@@ -63,11 +65,14 @@ class Checkpoints:
 
 
 def write_checkpoint(state: dict[str, Any], path: Path) -> None:
-    """The checksum first: a checkpoint that has its name has its checksum."""
-    with whole_file(path) as partial:
-        torch.save(state, partial)
-        with whole_file(_checksum_of(path)) as checksum:
-            checksum.write_text(_hash(partial) + "\n", encoding="ascii")
+    """The checksum first: a checkpoint that has its name has its checksum. Raises WorkError when it cannot be written, a full disk say."""
+    try:
+        with whole_file(path) as partial:
+            torch.save(state, partial)
+            with whole_file(_checksum_of(path)) as checksum:
+                checksum.write_text(_hash(partial) + "\n", encoding="ascii")
+    except (OSError, RuntimeError) as error:  # torch's own writer has no OSError
+        raise WorkError(f"{path} cannot be written: {error}. Earlier checkpoints are left as they were.") from error
 
 
 def read_checkpoint(path: Path, device: Any = "cpu") -> dict[str, Any]:

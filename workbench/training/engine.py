@@ -5,8 +5,8 @@ import hashlib
 import logging
 import signal
 import warnings
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from workbench.training.judge import Judge
 from workbench.training.learning import Learning
 from workbench.training.objective import Objective
 from workbench.training.progress import Progress
-from workbench.training.record import Meter, Training
+from workbench.training.record import Epoch, Meter, Training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +46,8 @@ class Engine:
     """Wall time after which training stops at the end of an epoch, to go on from its checkpoint another time; None for no limit."""
     progress: bool | None = None
     """Whether to show a bar; None for when somebody watches."""
+    on_epoch: Callable[[Epoch], None] | None = field(default=None, repr=False)
+    """Called after each epoch, in each process; what it raises ends training and reaches whoever trains."""
 
     def chosen(self) -> Device:
         return choose_device(self.device, self.precision, self.threads)
@@ -61,8 +63,10 @@ class Engine:
         Raises WorkError when a loss is not finite (with step and examples) and when a checkpoint is damaged; RequestError for a device that
         is not here and for checkpoints of another training. KeyboardInterrupt ends training; its checkpoints stay.
         """
-        device = self.chosen()
-        judge = Judge.of(model, valid, learning.watch, device.name) if valid is not None else None
+        device, processes = self.chosen(), self.devices * self.num_nodes
+        if objective.n_examples < processes:
+            raise RequestError(f"{name_of(model)} has {objective.n_examples} examples to learn from; each process needs one at least.")
+        judge = Judge.of(model, valid, learning.watch) if valid is not None else None
         kept = Checkpoints(self.checkpoints, self._identity(kind, model, train, valid)) if self.checkpoints else None
         start = kept.newest() if kept else None
         if self.minutes is not None and not self.checkpoints:
@@ -89,7 +93,7 @@ class Engine:
         meter = Meter(device)
         loop = Loop(objective, learning, name, self.compile)
         seconds = None if self.minutes is None else 60 * self.minutes
-        watch = Watch(judge, kept, Progress(name, learning.watch, self.progress), meter, seconds)
+        watch = Watch(judge, kept, Progress(name, learning.watch, self.progress), meter, seconds, self.on_epoch)
         with _quiet(), _interruptible():
             trainer = Trainer(
                 accelerator={"cuda": "gpu"}.get(device.kind, device.kind),
@@ -97,7 +101,7 @@ class Engine:
                 num_nodes=self.num_nodes,
                 strategy=self.strategy,
                 precision="bf16-mixed" if device.precision == "bf16" else "32-true",
-                max_epochs=learning.epochs,
+                max_epochs=learning.last_epoch,
                 logger=False,
                 enable_checkpointing=False,
                 enable_progress_bar=False,
@@ -125,7 +129,7 @@ class Engine:
         )
 
     def _identity(self, kind: str, model: Any, train: Interactions, valid: Holdout | None) -> dict[str, Any]:
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(f"{train.n_users} {train.n_items}".encode())
         for part in (train, *([valid.truth] if valid else [])):
             for column in (part.users, part.items, part.timestamps):
                 digest.update(column.numpy().tobytes())

@@ -20,10 +20,9 @@ class Judge:
     holdout: Holdout
     watch: str
     """A metric at a cut-off, higher is better."""
-    device: str
 
     @classmethod
-    def of(cls, model: Scorer, holdout: Holdout, watch: str, device: str) -> "Judge":
+    def of(cls, model: Scorer, holdout: Holdout, watch: str) -> "Judge":
         """Raises RequestError for a metric that does not exist or is not one to maximise, NotApplicable for a cut-off beyond the catalogue
         and where nobody can be judged.
         """
@@ -37,14 +36,16 @@ class Judge:
             raise NotApplicable(
                 f"{name_of(model)} can serve nobody of the {len(holdout.users):,} people it would be judged on in training."
             )
-        return cls(model, holdout.select(served), watch, device)
+        return cls(model, holdout.select(served), watch)
 
-    def __call__(self, rank: int = 0, world: int = 1, total: Callable[[Tensor], Tensor] | None = None) -> float:
-        """The mean over people. Of `world` processes each scores every `world`-th person, and `total` adds up over all processes."""
+    def __call__(self, device: str, rank: int = 0, world: int = 1, total: Callable[[Tensor], Tensor] | None = None) -> float:
+        """The mean over people. Of `world` processes each scores every `world`-th person, on its own device, and `total` adds up over all
+        of them.
+        """
         n = len(self.holdout.users)
         values = torch.zeros(n, dtype=torch.float64)
         own = torch.arange(n) % world == rank
         if own.any():
             k = split_name(self.watch)[1]
-            values[own] = evaluate(self.model, self.holdout.select(own), ks=(k,), device=self.device).values(self.watch)
+            values[own] = evaluate(self.model, self.holdout.select(own), ks=(k,), device=device).values(self.watch)
         return float((total(values) if total else values).mean())

@@ -13,6 +13,8 @@ class Learning:
     patience: Annotated[int, Field(ge=0)] = 0
     """Judgements on validation without a better one after which training ends early; 0 takes all epochs. The best epoch's weights are kept
     either way, when there is a validation part to judge on."""
+    stop_after: Annotated[int, Field(ge=0)] = 0
+    """Epochs after which training ends although the schedule of the learning rate is made for more; 0 takes all."""
     judge_every: Annotated[int, Field(ge=1)] = 1
     """Epochs from one judgement on validation to the next; the last epoch is always judged."""
     watch: Annotated[str, Field(pattern=r"^[a-z_]+@[1-9]\d*$")] = "ndcg@10"
@@ -31,3 +33,8 @@ class Learning:
     """Largest norm of a step's gradient, which is scaled down to it; 0 leaves gradients as they are."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Of the weights that training starts from, the order of examples, negatives and dropout."""
+
+    @property
+    def last_epoch(self) -> int:
+        """The epoch after which training ends, if nothing ends it before."""
+        return min(self.epochs, self.stop_after or self.epochs)

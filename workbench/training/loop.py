@@ -4,7 +4,7 @@ Lightning runs epochs, processes, precision and restoring; `engine.py` decides a
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -40,6 +40,8 @@ class Loop(LightningModule):
         self.objective, self.learning, self.name = objective, learning, name
         self.loss = torch.compile(objective.loss) if compiled else objective.loss
         self.step = 0
+        self.epoch = 0
+        """In training. Lightning's own number is one behind when a training that goes on plans its first epoch."""
         self.steps_an_epoch = 0
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -65,7 +67,7 @@ class Loop(LightningModule):
 
     def generator(self, stream: int) -> Generator:
         """Of this epoch: a training that goes on at an epoch's edge draws what an undisturbed one draws."""
-        words = np.random.SeedSequence((self.learning.seed, self.current_epoch, stream)).generate_state(1)
+        words = np.random.SeedSequence((self.learning.seed, self.epoch, stream)).generate_state(1)
         return Generator(device=self.device).manual_seed(int(words[0]))  # on a CPU torch reads 32 bits of a seed and no more
 
     def training_step(self, block: list[Tensor]) -> None:
@@ -108,19 +110,30 @@ class Loop(LightningModule):
         if len(broken):
             at = int(broken[0])
             examples = ", ".join(str(place) for place in block[at][:3].tolist())
-            where = f"epoch {self.current_epoch + 1}, step {self.step - len(block) + at} (examples {examples}, …)"
+            where = f"epoch {self.epoch + 1}, step {self.step - len(block) + at} (examples {examples}, …)"
             raise WorkError(f"{self.name}: the loss is {losses[at].item()} in {where}. Lower learning_rate, or set clip.")
+
+    def check_weights(self) -> None:
+        """Raises WorkError when the last step left something that is not finite: no loss tells of it any more."""
+        for name, weight in self.objective.named_parameters():
+            if not weight.isfinite().all():
+                where = f"epoch {self.epoch + 1}, step {self.step - 1}"
+                raise WorkError(f"{self.name}: {name} is not finite after {where}. Lower learning_rate, or set clip.")
+
+    def on_train_epoch_end(self) -> None:
+        self.epoch += 1
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["step"] = self.step
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.step = checkpoint["step"]
+        self.step, self.epoch = checkpoint["step"], checkpoint["epoch"] + 1  # written at an epoch's end, before Lightning counts it
 
     def mean_loss(self) -> float:
         """Of the epoch so far, over all processes."""
-        sums = torch.stack([self.total.double(), self.count.double()])
-        total, count = self.trainer.strategy.reduce(sums, reduce_op="sum") if self.trainer.world_size > 1 else sums
+        if self.trainer.world_size == 1:
+            return float(self.total) / int(self.count)
+        total, count = self.trainer.strategy.reduce(torch.stack([self.total.double(), self.count.double()]), reduce_op="sum")
         return float(total / count)
 
 
@@ -141,10 +154,10 @@ class Blocks:
 
 
 def _no_small_one(batches: list[Tensor], world: int) -> list[Tensor]:
-    """A batch with fewer examples than there are processes joins the one before."""
+    """A batch with fewer examples than there are processes joins the one before; the first one has the next one join it."""
     joined: list[Tensor] = []
     for batch in batches:
-        if joined and len(batch) < world:
+        if joined and min(len(batch), len(joined[-1])) < world:
             joined[-1] = torch.cat([joined[-1], batch])
         else:
             joined.append(batch)
@@ -155,47 +168,60 @@ class Watch(Callback):
     """After each epoch: judge, remember the best weights, write a checkpoint, say where we are, stop in time."""
 
     def __init__(
-        self, judge: Judge | None, checkpoints: Checkpoints | None, progress: Progress, meter: Meter, seconds: float | None
+        self,
+        judge: Judge | None,
+        checkpoints: Checkpoints | None,
+        progress: Progress,
+        meter: Meter,
+        seconds: float | None,
+        on_epoch: Callable[[Epoch], None] | None,
     ) -> None:
         self.judge, self.checkpoints, self.progress, self.meter, self.allowed = judge, checkpoints, progress, meter, seconds
+        self.on_epoch = on_epoch
         self.curve: list[Epoch] = []
         self.best_epoch = 0
         self.best_weights: dict[str, Tensor] | None = None
         self.resumed_from, self.trained, self.finished = 0, 0.0, True
 
-    def on_train_start(self, trainer: Trainer, loop: Loop) -> None:  # type: ignore[override]  # noqa: ARG002
-        self.progress.begin(loop.learning.epochs, len(self.curve))
-        self.resumed_from = len(self.curve)
+    def on_train_start(self, trainer: Trainer, loop: Loop) -> None:  # type: ignore[override]
+        self.progress.begin(loop.learning.last_epoch, len(self.curve))
+        trainer.should_stop = not self.patient(loop.learning)  # where a training that goes on was over already
 
     def on_train_epoch_start(self, trainer: Trainer, loop: Loop) -> None:  # type: ignore[override]  # noqa: ARG002
         self.began = self.meter.seconds()
 
     def on_train_epoch_end(self, trainer: Trainer, loop: Loop) -> None:  # type: ignore[override]
         loss = loop.mean_loss()  # waits for the device
+        loop.check_weights()
         seconds = (self.curve[-1].seconds if self.curve else 0.0) + self.meter.seconds() - self.began
-        number, last = len(self.curve) + 1, len(self.curve) + 1 >= loop.learning.epochs
+        number, last = len(self.curve) + 1, len(self.curve) + 1 >= loop.learning.last_epoch
         value = None
         if self.judge and (last or number % loop.learning.judge_every == 0):
             loop.objective.eval()
-            value = self.judge(loop.global_rank, trainer.world_size, _sum_over(trainer) if trainer.world_size > 1 else None)
+            value = self.judge(
+                str(loop.device), loop.global_rank, trainer.world_size, _sum_over(trainer) if trainer.world_size > 1 else None
+            )
         self.curve.append(Epoch(number=number, loss=loss, seconds=seconds, value=value))
         self.keep(loop)
         self.progress.show(self.curve[-1], self.best())
-        patient = loop.learning.patience == 0 or self.judgements_since_best() < loop.learning.patience
+        patient = self.patient(loop.learning)
         over = self.allowed is not None and self.meter.seconds() >= self.allowed and not last
+        over = trainer.strategy.reduce_boolean_decision(over, all=False)
         self.finished = not (patient and over)
-        trainer.should_stop = trainer.strategy.reduce_boolean_decision(not patient or over, all=False)
+        trainer.should_stop = over or not patient
         if self.checkpoints:
             path = self.checkpoints.path(number)
             trainer.save_checkpoint(path)
             if trainer.is_global_zero:
                 self.checkpoints.sweep()
+        if self.on_epoch is not None:
+            self.on_epoch(self.curve[-1])
 
     def keep(self, loop: Loop) -> None:
         best = self.best()
-        if self.judge is None or self.curve[-1] is best:
+        if best is None or self.curve[-1] is best:
             self.best_epoch = self.curve[-1].number
-            if self.judge is not None:
+            if best is not None:
                 self.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in loop.objective.state_dict().items()}
 
     def best(self) -> Epoch | None:
@@ -203,8 +229,10 @@ class Watch(Callback):
         judged = [(epoch.value, -epoch.number) for epoch in self.curve if epoch.value is not None]
         return self.curve[-max(judged)[1] - 1] if judged else None
 
-    def judgements_since_best(self) -> int:
-        return sum(epoch.value is not None for epoch in self.curve[self.best_epoch :])
+    def patient(self, learning: Learning) -> bool:
+        """Whether another epoch may still be better."""
+        since_best = sum(epoch.value is not None for epoch in self.curve[self.best_epoch :])
+        return learning.patience == 0 or since_best < learning.patience
 
     def state_dict(self) -> dict[str, Any]:
         return {"curve": [asdict(epoch) for epoch in self.curve], "best_epoch": self.best_epoch, "best_weights": self.best_weights}
@@ -212,6 +240,7 @@ class Watch(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.curve = [Epoch(**epoch) for epoch in state_dict["curve"]]
         self.best_epoch, self.best_weights = state_dict["best_epoch"], state_dict["best_weights"]
+        self.resumed_from = len(self.curve)
 
     def on_exception(self, trainer: Trainer, loop: LightningModule, exception: BaseException) -> None:  # noqa: ARG002
         self.progress.end()

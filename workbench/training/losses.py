@@ -38,46 +38,53 @@ def gbce_beta(n_negatives: int, n_items: int, calibration: float) -> float:
     return alpha * (calibration * (1 - 1 / alpha) + 1 / alpha)
 
 
-def in_batch_softmax_loss(scores: Tensor, items: Tensor, candidates: Tensor, log_q: Tensor) -> Tensor:
-    """Cross-entropy of each example's own item among candidates that were sampled with it, corrected for how likely each was to be there.
+def in_batch_softmax_loss(states: Tensor, vectors: Tensor, items: Tensor, log_q: Tensor) -> Tensor:
+    """Σ −log softmax of each example's own item among candidates that were sampled with it, corrected for how likely each was to be there.
 
-    scores: float (n, m), of example r with candidate c; candidate r is its own item for r < n. items: int64 (n,); candidates: int64 (m,).
-    log_q: float (m,), the log of the expected number of times that a candidate is among the m (Yi et al., RecSys 2019, eq. 5). The own item
-    is one of them by choice and not by chance, so it is not corrected, and where it stands a second time it counts once.
+    states: float (n, d); vectors: float (m, d), of the candidates; candidate r is the own item of example r for r < n. items: int64 (m,),
+    which items they are. log_q: float (m,), the log of the expected number of times that a candidate is among the m (Yi et al., RecSys
+    2019, eq. 5). The own item is there by choice and not by chance, so it is not corrected; standing there again, it does not count again.
     """
-    n = len(items)
-    own = torch.arange(n, device=scores.device)
-    corrected = scores - log_q
-    corrected = corrected.masked_fill(candidates == items[:, None], -torch.inf)
-    corrected = corrected.index_put((own, own), scores[own, own])
-    return (corrected.logsumexp(1) - scores[own, own]).sum()
+    own, candidates = torch.arange(len(states), device=states.device), torch.arange(len(vectors), device=states.device)
+    return softmax_loss(states, vectors, own, candidates, log_q, items)
 
 
-def softmax_loss(states: Tensor, items: Tensor, targets: Tensor, negatives: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
+def softmax_loss(
+    states: Tensor,
+    items: Tensor,
+    targets: Tensor,
+    negatives: Tensor | None = None,
+    shift: Tensor | None = None,
+    names: Tensor | None = None,
+) -> Tensor:
     """Σ −log softmax(states · itemsᵀ)[target], a block of states at a time; no more than SCORE_BYTES of scores are ever held.
 
     states: float (n, d); items: float (m, d); targets: int64 (n,) in [0, m). Without `negatives` over all items. With them, int64 (k,),
     over the target and these, their scores less `shift`, float (k,): the log of the number of times each is expected among them, so that
-    the sum estimates the one over all items. A negative that is the target does not count. Scores are at least float32 whatever autocast
+    the sum estimates the one over all items. A negative that is the target, or of its name where rows have `names`, int64 (m,), does not
+    count. Scores are at least float32 whatever autocast
     says; products are in its type. Gradients are computed with the loss, in the same pass over the scores.
     """
-    loss: Tensor = _SoftmaxLoss.apply(states, items, targets, negatives, shift)
+    loss: Tensor = _SoftmaxLoss.apply(states, items, targets, negatives, shift, names)
     return loss
 
 
 class _SoftmaxLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, states: Tensor, items: Tensor, targets: Tensor, negatives: Tensor | None, shift: Tensor | None) -> Tensor:
+    def forward(
+        ctx: Any, states: Tensor, items: Tensor, targets: Tensor, negatives: Tensor | None, shift: Tensor | None, names: Tensor | None
+    ) -> Tensor:
         kind = states.device.type
         narrow = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype
         exact = torch.promote_types(narrow, torch.float32)
         with torch.autocast(kind, enabled=False):
             wide, table = states.to(narrow), items.to(narrow)
+            called = torch.arange(len(items), device=items.device) if names is None else names
             among = table if negatives is None else table[negatives]
             loss = torch.zeros((), device=states.device, dtype=exact)
             grad_states = torch.empty_like(wide)
             grad_among, grad_items = torch.zeros_like(among, dtype=items.dtype), torch.zeros_like(items)
-            for block in torch.arange(len(states), device=states.device).split(max(1, SCORE_BYTES // (4 * len(among)))):
+            for block in torch.arange(len(states), device=states.device).split(max(1, SCORE_BYTES // (exact.itemsize * len(among)))):
                 own, at = wide[block], targets[block]
                 rows = torch.arange(len(block), device=states.device)
                 scores = (own @ among.T).to(exact)
@@ -90,7 +97,7 @@ class _SoftmaxLoss(torch.autograd.Function):
                     grad_states[block] = shares @ among
                 else:
                     scores -= shift if shift is not None else 0.0
-                    scores.masked_fill_(negatives == at[:, None], -torch.inf)
+                    scores.masked_fill_(called[negatives] == called[at][:, None], -torch.inf)
                     positive = (own.to(exact) * table[at].to(exact)).sum(1)
                     total = torch.logaddexp(scores.logsumexp(1), positive)
                     loss += (total - positive).sum()
@@ -108,6 +115,6 @@ class _SoftmaxLoss(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
         grad_states, grad_items = ctx.saved_tensors
-        return grad * grad_states, grad * grad_items, None, None, None
+        return grad * grad_states, grad * grad_items, None, None, None, None

@@ -85,12 +85,12 @@ class Dropout(nn.Module):
     """Sets a share of the numbers to zero in training and scales up the others (Srivastava et al., JMLR 2014).
 
     Unlike torch's it takes a generator, and on a CPU a tenth of its time: eight random bytes come out of one draw. The share is rounded to
-    1/256.
+    1/256, and at most 255/256.
     """
 
     def __init__(self, share: float) -> None:
         super().__init__()
-        self.cut = round(256 * share)
+        self.cut = min(255, round(256 * share))
 
     def forward(self, x: Tensor, generator: Generator | None) -> Tensor:
         if not self.training or not self.cut or generator is None:

@@ -1,0 +1,383 @@
+"""The search for settings: an Optuna study in SQLite that goes on where it ended. The test part is never looked at here.
+
+Only one process at a time has a study: it holds a lock that the operating system lets go of when the process dies. So whoever holds it
+knows that a trial still running is a dead process's, and needs no heartbeat to tell.
+"""
+
+import contextlib
+import datetime
+import hashlib
+import json
+import platform
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import optuna
+import sqlalchemy
+from filelock import FileLock, Timeout
+from optuna import Study, Trial
+from optuna.trial import FrozenTrial, TrialState
+from torch.linalg import LinAlgError  # type: ignore[attr-defined]
+
+from workbench.data import Holdout, Split
+from workbench.errors import NotApplicable, RequestError, WorkError, unknown
+from workbench.evaluation import METRICS, check_cutoff, evaluate, split_name
+from workbench.models import MODELS, Recommender, create, search_space
+from workbench.models.space import Choices, Range
+from workbench.models.tuned import Tried, Tuned, write_tuned
+from workbench.training import Engine, Epoch, Learning
+from workbench.training.judge import Judge
+
+PATIENCE = 5
+"""Judgements without a better one after which a training ends early, where nobody says otherwise."""
+COMPARED = 5
+"""Complete trials before one is pruned for being behind their median …"""
+WARMUP = 3
+"""… and the first epoch at which that may happen."""
+ATTEMPTS = 2
+"""Times that the same settings are tried when the process dies in the middle: they may be what it dies of."""
+DIGITS = 4
+"""Significant digits of a setting: enough for any model, and few enough to read."""
+STATES: dict[TrialState, Literal["complete", "pruned", "failed"]] = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When a call ends: at so many trials of the study in all, or as soon as a trial ends after so many minutes of this call."""
+
+    trials: int | None = None
+    minutes: int | None = None
+
+    def allows(self, trials: int, seconds: float) -> bool:
+        return trials < self.trials if self.trials is not None else seconds < 60 * (self.minutes or 0)
+
+
+def parse_budget(text: str) -> Budget:
+    """Of "50", "20m" or "2h". Raises RequestError for anything else."""
+    found = re.fullmatch(r"([1-9]\d{0,5})([mh]?)", text)
+    if found is None:
+        raise RequestError(f'budget = "{text}" should be a number of trials in all, like 50, or a time, like 20m or 2h.')
+    number = int(found[1])
+    return {"": Budget(trials=number), "m": Budget(minutes=number), "h": Budget(minutes=60 * number)}[found[2]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What a study asks: which settings of a model make a metric best."""
+
+    model: str
+    metric: str
+    """Higher is better."""
+    shared: dict[str, Any]
+    """Settings of every trial that are not searched."""
+    space: dict[str, Range | Choices]
+
+    @classmethod
+    def of(cls, model: str, metric: str, given: Mapping[str, Any] | None = None) -> "Question":
+        """given: settings that are not searched, values or text as typed on a command line.
+
+        Raises RequestError for a model, setting or metric that does not exist, and when nothing is left to search.
+        """
+        given = given or {}
+        space = search_space(model)
+        if not space:
+            raise RequestError(f"{model} has no settings worth a search. ({', '.join(sorted(m for m in MODELS if search_space(m)))})")
+        _check_metric(metric)
+        if "watch" in given:
+            raise RequestError(f"watch = {given['watch']!r}: a study watches the metric it is judged by; give that instead.")
+        untrained: Any = create(model, **given)
+        config = untrained.config
+        shared = {name: getattr(config, name) for name in given}
+        if isinstance(config, Learning):
+            shared = {"epochs": config.epochs, "patience": PATIENCE, **shared, "watch": metric}
+        left = {name: options for name, options in space.items() if name not in given}
+        if not left:
+            raise RequestError(f"nothing is left to search for {model}: {', '.join(space)} given.")
+        return cls(model=model, metric=metric, shared=shared, space=left)
+
+    @property
+    def learned(self) -> bool:
+        """Whether the model learns by gradient, epoch by epoch."""
+        return "epochs" in self.shared
+
+    @cached_property
+    def defaults(self) -> dict[str, Any]:
+        untrained: Any = create(self.model)
+        return {name: getattr(untrained.config, name) for name in self.space}
+
+    def study_name(self, label: str) -> str:
+        """Another part to judge on, metric, space or setting is another study."""
+        asked = [self.model, label, self.metric, sorted(self.shared.items()), sorted((name, repr(of)) for name, of in self.space.items())]
+        return f"{self.model}-{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]}"
+
+
+def tune(
+    name: str,
+    parts: Split,
+    metric: str,
+    budget: Budget | str,
+    *,
+    storage: Path,
+    given: Mapping[str, Any] | None = None,
+    engine: Engine | None = None,
+    seed: int = 0,
+    command: str = "",
+    told: Callable[[Tried], None] | None = None,
+) -> Tuned:
+    """Search for the settings of `name` that make `metric` best on validation, trained on the training part.
+
+    storage: the study's database, a file `<model>.db`, made if need be. A study of the same question (model, validation part, metric,
+    space, `given`) in it goes on. Beside it, in `<model>.toml`, stands the best so far with all that was tried; it is written whenever
+    something better is found, and at the end, however that comes. given: settings that are not searched, values or text. seed: of the
+    sampler; what is tried depends on it and on the trials before, not on how often the study was interrupted. command: what the record
+    says was run. told: hears of each trial.
+
+    The first trial has the default settings. A model that learns by gradient trains at most its `epochs` and with patience, and may be
+    pruned; the best settings have the best epoch's number as `epochs`, because without a validation part nothing else ends training there.
+
+    Raises RequestError for a wrong request and when another process has the study, NotApplicable when nobody can be judged on validation,
+    WorkError when the database is damaged or no trial came to an end. KeyboardInterrupt ends the study after writing.
+    """
+    budget = parse_budget(budget) if isinstance(budget, str) else budget
+    question = Question.of(name, metric, given)
+    objective = _Objective(question, parts, engine or Engine())
+    started = time.monotonic()
+    with _held(storage), _opened(storage, question.study_name(objective.holdout.label)) as study:
+        searching = _Search(study, objective, seed)
+        searching.bury()
+        try:
+            while budget.allows(len(searching.finished()), time.monotonic() - started) and not searching.hopeless():
+                tried = searching.step()
+                if told:
+                    told(tried)
+                if (best := searching.best()) and best.number == tried.number:
+                    write_tuned(storage.with_suffix(".toml"), searching.tuned(best, command))
+        finally:
+            if best := searching.best():
+                write_tuned(storage.with_suffix(".toml"), searching.tuned(best, command))
+        if best is None:
+            failed = searching.finished()
+            raise WorkError(f"no trial of {name} came to an end; the last one: {failed[-1].user_attrs.get('why', 'pruned')}")
+        return searching.tuned(best, command)
+
+
+class _Objective:
+    """Settings in, the metric's mean on validation out."""
+
+    def __init__(self, question: Question, parts: Split, engine: Engine) -> None:
+        """Raises as `tune` does for what can be known before training."""
+        self.question, self.parts, self.engine = question, parts, engine
+        self.holdout: Holdout = parts.holdout("valid")
+        self.device = engine.chosen()
+        self.k = split_name(question.metric)[1]
+        check_cutoff(self.k, self.holdout.n_items)
+        if not len(self.holdout.users):
+            raise NotApplicable("nobody is left to judge on the valid part; choose another split.")
+        if engine.devices * engine.num_nodes > 1:
+            raise RequestError("a study trains in one process: give an engine with one device.")
+        if question.learned:
+            Judge.of(create(question.model, **question.shared), self.holdout, question.metric)
+
+    @cached_property
+    def fallback(self) -> Recommender:
+        return create("popularity").fit(self.parts.train)
+
+    def __call__(self, settings: dict[str, Any], trial: Trial) -> tuple[float, int]:
+        """The mean over everyone, served by popularity where the model cannot; and the best epoch, 0 for a model that has none."""
+        model: Any = create(self.question.model, **{**self.question.shared, **settings})
+        device = "cpu"
+        if self.question.learned:
+            engine = replace(self.engine, checkpoints=None, minutes=None, on_epoch=lambda epoch: _report(trial, epoch))
+            model.fit(self.parts.train, self.holdout, engine)
+            device = self.device.name
+        else:
+            model.fit(self.parts.train)
+        found = evaluate(model, self.holdout, name=self.question.model, ks=(self.k,), fallback=self.fallback, device=device)
+        return found.mean(self.question.metric), model.training.best_epoch if self.question.learned else 0
+
+
+def _report(trial: Trial, epoch: Epoch) -> None:
+    if epoch.value is not None:
+        trial.report(epoch.value, epoch.number)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+
+
+class _Search:
+    """One study in the hands of the process that holds its lock."""
+
+    def __init__(self, study: Study, objective: _Objective, seed: int) -> None:
+        self.study, self.objective, self.seed = study, objective, seed
+
+    def bury(self) -> None:
+        """Trials of dead processes have failed."""
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            self.study.tell(trial.number, state=TrialState.FAIL)
+
+    def finished(self) -> list[FrozenTrial]:
+        """Those that ended by themselves, in order."""
+        return [trial for trial in self.study.get_trials(deepcopy=False) if _ended(trial)]
+
+    def hopeless(self) -> bool:
+        """Whether it is not the settings that fail."""
+        finished = self.finished()
+        return len(finished) >= COMPARED and all(trial.state is TrialState.FAIL for trial in finished)
+
+    def best(self) -> FrozenTrial | None:
+        """The first of the best."""
+        complete = [trial for trial in self.finished() if trial.state is TrialState.COMPLETE]
+        return max(complete, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
+
+    def step(self) -> Tried:
+        trial = self.begin()
+        try:
+            settings = {name: _suggest(trial, name, options, self.preset(trial)) for name, options in self.objective.question.space.items()}
+            trial.set_user_attr("settings", settings)
+            self.end(trial, settings)
+        except BaseException:  # Ctrl-C too
+            self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+            raise
+        return _tried(self.finished()[-1])
+
+    def begin(self) -> Trial:
+        """The next trial, its random numbers those of its place in the study: one that takes over from a dead one draws the same."""
+        place = len(self.finished())
+        dead = 0
+        for trial in reversed(self.study.get_trials(deepcopy=False)):
+            if _ended(trial):
+                break
+            dead += trial.state is TrialState.FAIL
+        words = np.random.SeedSequence((self.seed, place, max(0, dead + 1 - ATTEMPTS))).generate_state(1)
+        self.study.sampler = optuna.samplers.TPESampler(seed=int(words[0]))
+        waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        if place == 0 and dead < ATTEMPTS and not waiting:
+            question = self.objective.question
+            inside = {name: value for name, value in question.defaults.items() if value in question.space[name]}
+            self.study.enqueue_trial(inside, user_attrs={"default": True})
+        return self.study.ask()
+
+    def preset(self, trial: Trial) -> dict[str, Any]:
+        return self.objective.question.defaults if trial.user_attrs.get("default") else {}
+
+    def end(self, trial: Trial, settings: dict[str, Any]) -> None:
+        """Train, judge, and write down how that went. A loss or a score that is no number is the settings' failure, not the study's."""
+        start, value, state, why = time.perf_counter(), None, TrialState.COMPLETE, ""
+        try:
+            value, epoch = self.objective(settings, trial)
+            trial.set_user_attr("epoch", epoch)
+        except optuna.TrialPruned:
+            state = TrialState.PRUNED
+        except (WorkError, ValueError, LinAlgError) as error:
+            state, why = TrialState.FAIL, " ".join(str(error).splitlines())
+        trial.set_user_attr("seconds", round(time.perf_counter() - start, 2))
+        if state is TrialState.FAIL:
+            trial.set_user_attr("why", why)
+        self.study.tell(trial, value, state=state)
+
+    def tuned(self, best: FrozenTrial, command: str) -> Tuned:
+        question, tried = self.objective.question, [_tried(trial) for trial in self.finished()]
+        default = next((trial for trial in self.finished() if trial.user_attrs.get("default")), None)
+        ending = {"epochs": best.user_attrs["epoch"], "patience": 0} if question.learned else {}
+        shared = {name: value for name, value in question.shared.items() if name != "watch"}
+        return Tuned(
+            settings={**shared, **best.user_attrs["settings"], **ending},
+            found_on=self.objective.holdout.label,
+            metric=question.metric,
+            value=best.value or 0.0,
+            default_value=default.value if default and default.state is TrialState.COMPLETE else None,
+            trials=len(tried),
+            pruned=sum(trial.state == "pruned" for trial in tried),
+            failed=sum(trial.state == "failed" for trial in tried),
+            seconds=round(sum(trial.seconds for trial in tried), 1),
+            date=datetime.datetime.now(datetime.UTC).date(),
+            command=command,
+            shared=question.shared,
+            versions={name: version(name) for name in ("torch", "optuna")} | {"python": platform.python_version()},
+            threads=self.objective.device.threads,
+            tried=tuple(tried),
+        )
+
+
+def _ended(trial: FrozenTrial) -> bool:
+    """By itself: one that failed says of what, or else its process died."""
+    return trial.state in (TrialState.COMPLETE, TrialState.PRUNED) or (trial.state is TrialState.FAIL and "why" in trial.user_attrs)
+
+
+def _tried(trial: FrozenTrial) -> Tried:
+    known = trial.user_attrs
+    return Tried(
+        number=trial.number,
+        state=STATES[trial.state],
+        value=trial.value if trial.state is TrialState.COMPLETE else None,  # of a pruned one Optuna has the last epoch's
+        seconds=known["seconds"],
+        settings=known["settings"],
+        why=known.get("why"),
+    )
+
+
+def _suggest(trial: Trial, name: str, options: Range | Choices, preset: Mapping[str, Any]) -> Any:
+    """A value out of the options; a preset one outside of them is taken as it is, and the sampler does not hear of it."""
+    if name in preset and preset[name] not in options:
+        return preset[name]
+    if isinstance(options, Choices):
+        return trial.suggest_categorical(name, options.values)
+    if isinstance(options.low, int) and isinstance(options.high, int):
+        return trial.suggest_int(name, options.low, options.high, log=options.log)
+    return float(f"{trial.suggest_float(name, options.low, options.high, log=options.log):.{DIGITS}g}")
+
+
+@contextlib.contextmanager
+def _held(storage: Path) -> Iterator[None]:
+    """The right to the database, for this process alone. Raises RequestError when another one has it."""
+    storage.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(storage.with_name(f"{storage.name}.lock"), blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise RequestError(f"another process is tuning {storage.stem} for {storage.parent.name}: wait until it is done.") from None
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)  # while it is held: filelock doesn't take a lock whose file has no name any more
+        lock.release()
+
+
+@contextlib.contextmanager
+def _opened(storage: Path, name: str) -> Iterator[Study]:
+    said = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    database = None
+    try:
+        database = optuna.storages.RDBStorage(f"sqlite:///{storage}")
+        pruner = optuna.pruners.MedianPruner(n_startup_trials=COMPARED, n_warmup_steps=WARMUP)
+        yield optuna.create_study(study_name=name, storage=database, direction="maximize", pruner=pruner, load_if_exists=True)
+    except (sqlalchemy.exc.DatabaseError, optuna.exceptions.StorageInternalError) as error:
+        why = " ".join(str(error.__cause__ or error).splitlines()[:1])
+        raise WorkError(
+            f"the study in {storage.name} cannot be read or written: {why}. If it is damaged, remove it to begin anew."
+        ) from None
+    finally:
+        optuna.logging.set_verbosity(said)
+        if database is not None:
+            database.remove_session()
+            database.engine.dispose()
+
+
+def _check_metric(metric: str) -> None:
+    found = re.fullmatch(r"([a-z_]+)@[1-9]\d{0,5}", metric)
+    if found is None:
+        raise RequestError(f'metric = "{metric}" should be a metric at a cut-off, like ndcg@10.')
+    better = [name for name, of in METRICS.items() if of.direction == "higher"]
+    if found[1] not in better:
+        raise unknown("metric to tune for", found[1], better)
