@@ -22,6 +22,7 @@ from workbench.evaluation import check_cutoff
 from workbench.evaluation.slices import BUILT_IN, dimensions_in
 from workbench.models import parse_names
 from workbench.paths import home
+from workbench.training import choose_device
 
 KINDS = {"int": int, "float": float, "bool": bool, "str": str}
 Value = int | float | bool | str
@@ -94,20 +95,26 @@ def check_ranges(values: Mapping[str, Value], given: Collection[str]) -> None:
     for name, value in values.items():
         if isinstance(value, int):
             _check_number(name, value)
+    _check_texts(values)
+    if "dataset" in values:
+        check_against_data(values, given)
+
+
+def _check_texts(values: Mapping[str, Value]) -> None:
     for name, value in values.items():
         match name, value:
             case "dataset", str():
                 load_card(value)
             case "models", str():
                 parse_names(value)
+            case "device", str():
+                choose_device(value)
             case "split", str() if value != "default":
                 make_rule(value, {})
             case "refit", str() if value not in REFITS:
                 raise unknown("refit policy", value, REFITS)
             case "slices", str() if value.strip() != "all":
                 _check_slices(value, load_card(str(values["dataset"])) if "dataset" in values else None)
-    if "dataset" in values:
-        check_against_data(values, given)
 
 
 def _check_number(name: str, value: int) -> None:
@@ -115,6 +122,8 @@ def _check_number(name: str, value: int) -> None:
         raise RequestError(f"seed = {value} should be between 0 and {2**32 - 1}.")
     if name in ("k", "trainings") and value < 1:
         raise RequestError(f"{name} = {value} should be at least 1.")
+    if name == "epochs" and value < 0:
+        raise RequestError(f"epochs = {value} should be at least 1, or 0 for what each model's settings say.")
     if name == "windows" and (value < 0 or value == 1):
         raise RequestError(f"windows = {value} should be 0, for no backtest, or at least 2.")
 

@@ -217,7 +217,8 @@ def hand_over_not_applicable(partial: Path, run: dict[str, Any], reason: str) ->
 def _findings(run: dict[str, Any], partial: Path) -> dict[str, Any]:
     """What `record` handed over. Raises ValueError, KeyError or TypeError when that makes no valid run."""
     found = json.loads((partial / FOUND).read_text(encoding="utf-8"))
-    found = {key: found[key] for key in ("dataset", "split", "seed", "metrics", "verdict")} | {"chosen": found.get("chosen")}
+    kept = {key: found[key] for key in ("dataset", "split", "seed", "metrics", "verdict")}
+    found = kept | {"chosen": found.get("chosen"), "trainings": found.get("trainings", [])}
     validate_run(run | found)
     return found
 

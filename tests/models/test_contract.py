@@ -14,8 +14,8 @@ SETTINGS = {
     "user_knn": {"k": 10},
     "rp3beta": {"k": 20},
     "slim": {"alpha": 0.01},
-    "mf": {"epochs": 40, "learning_rate": 0.01, "dimensions": 16, "batch_size": 256},
-    "sasrec": {"epochs": 40, "learning_rate": 0.01, "dimensions": 16, "batch_size": 16, "length": 20},
+    "mf": {"epochs": 30, "learning_rate": 0.01, "dimensions": 16, "batch_size": 256},
+    "sasrec": {"epochs": 20, "learning_rate": 0.01, "dimensions": 16, "batch_size": 16, "length": 20},
 }
 
 

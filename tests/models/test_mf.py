@@ -27,7 +27,7 @@ LOSSES = [
 def test_every_loss_learns_taste(settings):
     """The checkerboard, which popularity cannot tell, in full; and where taste and popularity decide, better than popularity."""
     train, truth = checkerboard()
-    model = create("mf", epochs=60, **FAST, **settings).fit(train, None, CPU)
+    model = create("mf", epochs=50, **FAST, **settings).fit(train, None, CPU)
     assert evaluate(model, truth, ks=(1,)).mean("hit_rate@1") == 1.0
     train, truth = latent_log()
     model = create("mf", epochs=30, **FAST, **settings).fit(train, truth, CPU)

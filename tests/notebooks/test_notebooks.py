@@ -16,7 +16,7 @@ from workbench.parameters import load_plans
 from workbench.runner import list_notebooks, notebook_parameters, run
 
 NAMES = ["01_data_audit", "02_retrieval"]
-CHECKED_BY_NAME = {"dataset", "k", "models", "split", "refit", "seed", "slices", "trainings", "windows"}
+CHECKED_BY_NAME = {"dataset", "k", "models", "split", "refit", "seed", "slices", "trainings", "windows", "epochs", "device"}
 
 
 def cells(name, tag=None):

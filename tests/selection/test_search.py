@@ -1,11 +1,9 @@
 import pytest
 
 from workbench.data import rolling_origin
-from workbench.errors import RequestError
 from workbench.evaluation import evaluate
 from workbench.models import create
 from workbench.selection import judge_over_windows, search
-from workbench.training import choose_device
 
 
 def test_without_tuning_the_defaults_are_used(ml100k):
@@ -53,12 +51,3 @@ def test_each_window_of_a_backtest_is_trained_on_what_came_before_it(ml100k):
         expected = evaluate(create("popularity").fit(window.train), window.holdout("test"), ks=(10,))
         assert evaluation.label == window.holdout("test").label
         assert evaluation.mean("ndcg@10") == expected.mean("ndcg@10")
-
-
-def test_the_device_comes_with_its_reason():
-    auto = choose_device()
-    assert auto.reason
-    assert auto.threads >= 1
-    assert choose_device("cpu").reason == "asked for"
-    with pytest.raises(RequestError, match='device = "abacus" is not here'):
-        choose_device("abacus")

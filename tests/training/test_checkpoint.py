@@ -201,7 +201,9 @@ def test_checkpoints_of_another_model_or_validation_are_refused(tmp_path):
     assert files_in(tmp_path) == before
 
 
-@pytest.mark.parametrize(("kind", "words"), [(OSError, "No space left on device"), (RuntimeError, "PytorchStreamWriter failed writing file")])
+@pytest.mark.parametrize(
+    ("kind", "words"), [(OSError, "No space left on device"), (RuntimeError, "PytorchStreamWriter failed writing file")]
+)
 def test_a_full_disk_leaves_the_earlier_checkpoint_usable(tmp_path, monkeypatch, kind, words):
     engine = Engine(device="cpu", checkpoints=tmp_path)
     save, calls = torch.save, []
@@ -244,7 +246,7 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path):
             return (print, ("ran",))
 
     write_checkpoint({"a": Code()}, tmp_path / "epoch-00001.ckpt")
-    with pytest.raises(Exception, match="weights_only|Unsupported"):
+    with pytest.raises(Exception, match="Weights only load failed"):
         read_checkpoint(tmp_path / "epoch-00001.ckpt")
 
 

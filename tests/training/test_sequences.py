@@ -54,7 +54,9 @@ def test_windows_are_cut_from_the_end():
     assert contents(Windows.of(log_of([6]), 2)) == [[3, 4, 5], [1, 2, 3], [0, 1]]
 
 
-@given(lengths=st.lists(st.integers(0, 40), min_size=1, max_size=60), length=st.integers(1, 20), batch=st.integers(1, 12), seed=st.integers(0))
+@given(
+    lengths=st.lists(st.integers(0, 40), min_size=1, max_size=60), length=st.integers(1, 20), batch=st.integers(1, 12), seed=st.integers(0)
+)
 @settings(max_examples=150, deadline=None)
 def test_a_plan_has_each_window_once_in_batches_of_bounded_work(lengths, length, batch, seed):
     windows = Windows.of(log_of(lengths), length)

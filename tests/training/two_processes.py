@@ -31,7 +31,9 @@ def main(folder: Path) -> None:
     for name, settings in SETTINGS.items():
         judged, written = [], []
         evaluate, write = judge.evaluate, loop.write_checkpoint
-        judge.evaluate = lambda model, holdout, evaluate=evaluate, judged=judged, **k: judged.append(holdout.users) or evaluate(model, holdout, **k)
+        judge.evaluate = lambda model, holdout, evaluate=evaluate, judged=judged, **k: (
+            judged.append(holdout.users) or evaluate(model, holdout, **k)
+        )
         loop.write_checkpoint = lambda state, path, write=write, written=written: written.append(path.name) or write(state, path)
         two = {"device": "cpu", "threads": 1, "devices": 2, "strategy": "ddp"}
         whole = create(name, **settings).fit(train, valid, Engine(**two, checkpoints=folder / name))

@@ -13,6 +13,7 @@ from workbench.reporting.data_audit import (
 from workbench.reporting.display import Figure, Table
 from workbench.reporting.field import against_strongest, beside_table, field_figure, field_table, tradeoff_figure
 from workbench.reporting.for_whom import activity_table, over_time, slices_figure, slices_table
+from workbench.reporting.learning import learning_figure, learning_table, training_rows
 from workbench.reporting.record import metric_rows, record
 from workbench.reporting.retrieval import retrieval_verdict, trials_table
 from workbench.reporting.split_audit import (
@@ -49,6 +50,8 @@ __all__ = [
     "full_log_table",
     "judged_lines",
     "leaks_table",
+    "learning_figure",
+    "learning_table",
     "metric_rows",
     "newcomers_figure",
     "over_time",
@@ -63,5 +66,6 @@ __all__ = [
     "ties_table",
     "timeline_figure",
     "tradeoff_figure",
+    "training_rows",
     "trials_table",
 ]

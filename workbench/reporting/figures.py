@@ -132,6 +132,21 @@ def over_time(name: str, lines: Mapping[str, Sequence[float]], what: str, alt: s
     return Figure(figure, name, alt, f"{alt} {caption}")
 
 
+def curves(lines: Sequence[tuple[str, Sequence[tuple[float, float]]]], what: str, told: str) -> Figure:
+    """A line for each training, of (seconds, value): trainings of one model in one colour."""
+    figure, axes = _canvas(7.5, 3.2)
+    styles = dict(zip(dict.fromkeys(title for title, _ in lines), product(("-", "--", ":"), (MARK, INK, SOFT)), strict=False))
+    for title, points in lines:
+        style, colour = styles.get(title, ("-.", SOFT))
+        known = title in axes.get_legend_handles_labels()[1]
+        axes.plot(*zip(*points, strict=True), style, color=colour, linewidth=1.5, marker=".", label=None if known else title)
+    axes.set_xlabel("seconds of training, without judging", color=SOFT)
+    axes.set_ylabel(f"{what} on validation", color=SOFT)
+    axes.legend(frameon=False, fontsize=8)
+    caption = f"{what} on validation after each epoch, against the seconds that training took so far; a line for each training."
+    return Figure(figure, "learning", f"{caption} {told}.", caption)
+
+
 def tradeoff(points: Sequence[tuple[str, Interval, Interval]], across: str, up: str) -> Figure:
     """A mark for each (title, across, up), with both intervals."""
     figure, axes = _canvas(7.5, 4.2)

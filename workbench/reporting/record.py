@@ -35,18 +35,20 @@ def record(
     evaluations: Mapping[str, Evaluation] | None = None,
     comparisons: Sequence[Comparison] = (),
     chosen: str | None = None,
+    trainings: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """Hand the findings of a notebook over to its run. Returns a sentence that says what became of them.
 
-    `chosen`: the model that the verdict is about. Under the runner: `found.json`, `metrics.parquet` (one row for each person, model and
-    training, people under pseudonyms) and `slices.csv` in the run's folder. Opened by hand or under
-    nbval there is no run, and nothing is written.
+    `chosen`: the model that the verdict is about. `trainings`: what learning by gradient cost, see `training_rows`. Under the runner:
+    `found.json`, `metrics.parquet` (one row for each person, model and training, people under pseudonyms) and `slices.csv` in the run's
+    folder. Opened by hand or under nbval there is no run, and nothing is written.
     """
     found = {
         "dataset": dataset.snapshot.origin,
         "split": {**split.parameters, "rule": split.rule.text} if split else None,
         "seed": seed,
         "chosen": chosen,
+        "trainings": list(trainings),
         "metrics": list(metrics),
         "verdict": verdict.as_json(),
     }

@@ -23,6 +23,9 @@ def trials_table(choices: Mapping[str, Choice], metric: str, most: int = 3) -> T
     n = len(ordered[0].validation.users)
     shown = f"of each model the best {most} are shown, and the first went on to test" if tried > len(ordered) else "all went on to test"
     caption = f"Validation part, {n:,} people. {tried} settings tried; {shown}."
+    if studied := {choice.validation.title: choice.tuned_by for choice in ordered if choice.tuned_by}:
+        told = ", ".join(f"{title} {trials}" for title, trials in studied.items())
+        caption += f" `workbench tune` had tried others on the same part before, and its best are used: {told} trials."
     return Table(pd.DataFrame(rows), caption)
 
 

@@ -30,13 +30,14 @@ def checkerboard(n_users: int = 40, n_items: int = 20) -> tuple[Interactions, Ho
     """People like the items of their own colour: user u has every item i with u + i even, but for one, which is to be found.
 
     A model that learns anything from behaviour ranks that item first among the unseen; popularity cannot tell it from the other colour's.
+    Everyone goes round their colour in the same order and began just behind the missing item, so that it is also what comes next.
     """
     train, truth = [], []
     for user in range(n_users):
         own = [item for item in range(n_items) if (user + item) % 2 == 0]
-        held_out = own[(user // 2) % len(own)]
-        train += [(user, item) for item in own if item != held_out]
-        truth.append((user, held_out))
+        place = (user // 2) % len(own)
+        train += [(user, item) for item in own[place + 1 :] + own[:place]]
+        truth.append((user, own[place]))
     known = interactions(train, n_users, n_items)
     return known, holdout(known, interactions(truth, n_users, n_items))
 

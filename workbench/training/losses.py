@@ -89,22 +89,19 @@ class _SoftmaxLoss(torch.autograd.Function):
                 rows = torch.arange(len(block), device=states.device)
                 scores = (own @ among.T).to(exact)
                 if negatives is None:
-                    total = scores.logsumexp(1)
-                    loss += (total - scores[rows, at]).sum()
-                    shares = scores.sub_(total[:, None]).exp_()
-                    shares[rows, at] -= 1.0
-                    shares = shares.to(narrow)
-                    grad_states[block] = shares @ among
+                    positive = scores[rows, at]
+                    total = _exp_shares(scores)
+                    scores[rows, at] -= 1.0
+                    grad_states[block] = (shares := scores.to(narrow)) @ among
                 else:
                     scores -= shift if shift is not None else 0.0
                     scores.masked_fill_(called[negatives] == called[at][:, None], -torch.inf)
                     positive = (own.to(exact) * table[at].to(exact)).sum(1)
-                    total = torch.logaddexp(scores.logsumexp(1), positive)
-                    loss += (total - positive).sum()
-                    shares = scores.sub_(total[:, None]).exp_().to(narrow)
+                    total = _exp_shares(scores, positive)
                     missing = ((positive - total).exp() - 1.0).to(narrow)[:, None]
-                    grad_states[block] = shares @ among + missing * table[at]
+                    grad_states[block] = (shares := scores.to(narrow)) @ among + missing * table[at]
                     grad_items.index_add_(0, at, (missing * own).to(items.dtype))
+                loss += (total - positive).sum()
                 grad_among += (shares.T @ own).to(items.dtype)
             if negatives is None:
                 grad_items = grad_among
@@ -118,3 +115,13 @@ class _SoftmaxLoss(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
         grad_states, grad_items = ctx.saved_tensors
         return grad * grad_states, grad * grad_items, None, None, None, None
+
+
+def _exp_shares(scores: Tensor, more: Tensor | None = None) -> Tensor:
+    """The log of Σ exp over each row, `more` being one further score of each; the scores become their shares of that sum, in place."""
+    highest = scores.amax(1) if more is None else torch.maximum(scores.amax(1), more)
+    mass = scores.sub_(highest[:, None]).exp_().sum(1)
+    if more is not None:
+        mass += (more - highest).exp()
+    scores.div_(mass[:, None])
+    return highest + mass.log()
