@@ -30,7 +30,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -51,6 +51,7 @@ from workbench.evaluation import METRICS, Interval, bootstrap_means, evaluate
 from workbench.evaluation.lists import Lists
 from workbench.models.recbole import Trainer, create_dataset, data_preparation, get_model, init_seed, recbole_config
 from workbench.testing.synthetic import holdout, interactions
+from workbench.training.device import threads
 
 TURNS = 3
 KS = (5, 10, 20)
@@ -77,16 +78,6 @@ class Dot:
 
     def score(self, batch: UserBatch) -> Tensor:
         return self.people[batch.users] @ self.items.T
-
-
-@contextlib.contextmanager
-def threads(n: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def fresh(judged: Holdout) -> Holdout:
@@ -201,7 +192,7 @@ def full_ranking() -> list[Row]:
     prepare("ml-1m")
     atomic = source_files(load_card("ml-1m"))["events"]
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # RecBole logs into the working directory
-        trainer, loaders, config = _recbole_bpr(Path(folder), atomic)
+        trainer, loaders, config = recbole_bpr(Path(folder), atomic)
         model, judged = _ours_of(trainer.model, loaders)
         batches = [people * loaders[2].dataset.item_num for people in (32, 256, 2048)]
         ours, *theirs = taking_turns(
@@ -223,7 +214,7 @@ def full_ranking() -> list[Row]:
     return rows
 
 
-def _recbole_bpr(folder: Path, atomic: Path) -> tuple[Any, Any, Any]:
+def recbole_bpr(folder: Path, atomic: Path) -> tuple[Any, Any, Any]:
     """RecBole's trainer after one epoch of its BPR, its loaders and configuration."""
     (folder / "ml-1m").mkdir()
     (folder / "ml-1m" / "ml-1m.inter").symlink_to(atomic)

@@ -47,9 +47,9 @@ PUBLISHED = {  # recall@10, NDCG@10
 FLOOR = 0.150
 
 
-def leave_last_out() -> tuple[Interactions, Holdout, Holdout]:
-    """Training part, validation, test."""
-    log = pd.read_csv(source_files(load_card("ml-1m"))["events"], sep="\t")
+def leave_last_out(name: str = "ml-1m") -> tuple[Interactions, Holdout, Holdout]:
+    """Training part, validation, test of a MovieLens data set, straight from its file."""
+    log = pd.read_csv(source_files(load_card(name))["events"], sep="\t")
     log.columns = [name.split(":")[0] for name in log.columns]
     log = log[log.groupby("item_id")["item_id"].transform("size") >= 5]
     log = log.sort_values("timestamp", kind="stable")
@@ -59,12 +59,12 @@ def leave_last_out() -> tuple[Interactions, Holdout, Holdout]:
     whole = interactions(pairs, len(users), len(items))
     left = whole.offsets[1:][whole.users] - torch.arange(len(whole))  # 1: a person's last event
     train, valid, test = whole.select(left > 2), whole.select(left == 2), whole.select(left == 1)
-    return train, _holdout("valid", valid, train, train, items), _holdout("test", test, train.plus(valid), train, items)
+    return train, _holdout(f"{name}/valid", valid, train, train, items), _holdout(f"{name}/test", test, train.plus(valid), train, items)
 
 
 def _holdout(part: str, truth: Interactions, known: Interactions, train: Interactions, items: list[str]) -> Holdout:
     return Holdout.build(
-        label=f"ml-1m leave-last-out/{part}",
+        label=f"leave-last-out/{part}",
         truth=truth,
         people=truth.events_per_user > 0,
         history=known,

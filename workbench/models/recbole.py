@@ -20,17 +20,33 @@ if not hasattr(sparse.dok_matrix, "_update"):
 
 from recbole.config import Config  # noqa: E402, after the names it needs
 from recbole.data import create_dataset, data_preparation  # noqa: E402
+from recbole.data.interaction import Interaction  # noqa: E402
 from recbole.model.general_recommender import itemknn, slimelastic  # noqa: E402
 from recbole.trainer import Trainer  # noqa: E402
 from recbole.utils import get_model, init_seed  # noqa: E402
 
-__all__ = ["Trainer", "create_dataset", "data_preparation", "get_model", "init_seed", "itemknn", "recbole_config", "slimelastic"]
+__all__ = [
+    "Trainer",
+    "create_dataset",
+    "data_preparation",
+    "get_model",
+    "init_seed",
+    "interaction",
+    "itemknn",
+    "recbole_config",
+    "slimelastic",
+]
 
 
 def recbole_config(model: str, dataset: str, settings: dict[str, Any]) -> Config:
     """RecBole's configuration from these settings alone: it would read this process's command line otherwise."""
     with _no_arguments():
         return Config(model=model, dataset=dataset, config_dict=settings)
+
+
+def interaction(columns: dict[str, Any]) -> Interaction:
+    """RecBole's batch out of tensors."""
+    return Interaction(columns)
 
 
 @contextlib.contextmanager

@@ -24,13 +24,15 @@ SCORED = 256
 
 @dataclass(frozen=True, kw_only=True)
 class SasRecConfig(Learning):
-    batch_size: Annotated[int, Field(ge=1)] = 64
+    batch_size: Annotated[int, Field(ge=1)] = 16
     """Windows for each step, and of short ones as many more as have together as many targets."""
     dimensions: Annotated[int, Field(ge=1)] = 64
     """Width of the network; a multiple of `heads`."""
     layers: Annotated[int, Field(ge=1)] = 2
     heads: Annotated[int, Field(ge=1)] = 2
     """Of attention."""
+    expansion: Annotated[int, Field(ge=1)] = 1
+    """Width of the layer that each position passes on its own, in `dimensions`: 1 in the paper, 4 in most transformers."""
     length: Annotated[int, Field(ge=1)] = 100
     """Events looked back on."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
@@ -65,7 +67,7 @@ class SasRec:
         "length": Choices(50, 100, 200),
         "dropout": Range(0.05, 0.5),
         "learning_rate": Range(3e-4, 5e-3, log=True),
-        "batch_size": Choices(32, 64, 128),
+        "batch_size": Choices(8, 16, 32),
     }
 
     network: "_Network"
@@ -152,7 +154,7 @@ class _Layer(nn.Module):
         self.heads = config.heads
         self.norm_attention, self.norm_feed = nn.LayerNorm(d), nn.LayerNorm(d)
         self.project, self.out = nn.Linear(d, 3 * d), nn.Linear(d, d)
-        self.feed, self.back = nn.Linear(d, d), nn.Linear(d, d)
+        self.feed, self.back = nn.Linear(d, config.expansion * d), nn.Linear(config.expansion * d, d)
         self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, generator: Generator | None) -> Tensor:
