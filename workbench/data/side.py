@@ -14,7 +14,7 @@ from workbench.errors import RequestError, unknown
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Side:
-    """Rows are codes. Raises RequestError, naming the place, for a cell that is no finite number."""
+    """Rows are codes. Raises RequestError for a table without rows and columns and, naming the place, for a cell that is no finite number."""
 
     users: Tensor | None = None
     """float32 (n_users, p): features of people."""
@@ -25,6 +25,8 @@ class Side:
 
     def __post_init__(self) -> None:
         for name, table in self.tables().items():
+            if table.dim() != 2 or not table.shape[1]:
+                raise RequestError(f"features of {name} have shape {tuple(table.shape)}; a table has rows and columns.")
             broken = torch.nonzero(~table.isfinite())
             if len(broken):
                 row, column = broken[0].tolist()
@@ -42,7 +44,7 @@ class Side:
         """Raises RequestError when a table has not a row for each person or item of the log."""
         for name, table in self.tables().items():
             rows = log.n_users if name == "users" else log.n_items
-            if table.dim() != 2 or len(table) != rows:
+            if len(table) != rows:
                 raise RequestError(f"features of {name} have shape {tuple(table.shape)}; the log needs {rows} rows.")
 
 

@@ -196,11 +196,12 @@ class _NextItem(Objective):
         states, count = self.network(inputs, lengths, generator), real.sum()
         if config.loss == "gbce":
             negatives = self.negatives.draw(len(starts) * config.negatives, generator).view(len(starts), -1)
-            positive = (states * self.network.items(targets)).sum(2)[real]
-            negative = (states @ items[negatives].transpose(1, 2))[real]
-            return gbce_loss(positive, negative, gbce_beta(config.negatives, self.network.n_items, config.calibration)), count
+            positive = (states * self.network.items(targets)).sum(2)
+            negative = states @ items[negatives].transpose(1, 2)
+            return gbce_loss(positive, negative, gbce_beta(config.negatives, self.network.n_items, config.calibration), real), count
+        flat, targets, real = states.flatten(0, 1), targets.clamp(max=self.network.n_items - 1).flatten(), real.flatten()
         if config.loss == "softmax":
-            return softmax_loss(states[real], items, targets[real]), count
+            return softmax_loss(flat, items, targets, counted=real), count
         negatives = self.negatives.draw(config.negatives, generator)
         shift = self.negatives.log_q[negatives] + math.log(config.negatives)
-        return softmax_loss(states[real], items, targets[real], negatives, shift), count
+        return softmax_loss(flat, items, targets, negatives, shift, counted=real), count

@@ -98,19 +98,27 @@ class TwoTower:
     def new_item_vectors(self, side: Side) -> Tensor:
         """float32 (n, dimensions): of items that are in no catalogue yet, by their features, made the way those in training were.
 
-        Raises RequestError when training knew other features.
+        Raises RequestError when training knew other features, and for tables of different lengths.
         """
-        tables = {name: table for name, table in side.tables().items() if name != "users"}
+        tables = {name: table.float() for name, table in side.tables().items() if name != "users"}
         network = self.network.cpu().eval()
         shapes = {name: table.shape[1] for name, table in tables.items()}
         if not shapes or shapes != network.item_shapes():
             raise RequestError(f"{self.title} was trained on item features of widths {network.item_shapes()}, not {shapes}.")
-        blank = torch.zeros(len(next(iter(tables.values()))), self.config.dimensions)
+        rows = {name: len(table) for name, table in tables.items()}
+        if len(set(rows.values())) > 1:
+            raise RequestError(f"features of new items should have a row for each in every table, not {rows}.")
+        blank = torch.zeros(next(iter(rows.values())), self.config.dimensions)
         return network.item_tower_of(blank, network.project(tables))
 
     def related(self, items: Tensor, k: int) -> Tensor:
-        """int64 (n, k): the items whose vectors are nearest to those of `items`, int64 (n,); nearest first, the item itself left out."""
+        """int64 (n, k): the items whose vectors are nearest to those of `items`, int64 (n,); nearest first, the item itself left out.
+
+        Raises RequestError for more than there are.
+        """
         vectors = self.item_vectors()
+        if not 1 <= k < len(vectors):
+            raise RequestError(f"k = {k} should be between 1 and {len(vectors) - 1}, the other items of the catalogue.")
         likeness = vectors[items] @ vectors.T
         likeness[torch.arange(len(items)), items] = -torch.inf
         return top_k(likeness, k, torch.arange(len(vectors)))[0]
@@ -136,10 +144,11 @@ class _Towers(nn.Module):
     def __init__(self, n_users: int, n_items: int, tables: dict[str, Tensor], config: TwoTowerConfig) -> None:
         super().__init__()
         d, self.n_items, self.id_dropout = config.dimensions, n_items, config.id_dropout
-        self.own = nn.Embedding(n_items, d)
+        with torch.random.fork_rng(devices=[]):  # torch fills a new layer from the global generator
+            self.own = nn.Embedding(n_items, d)
+            self.sides = nn.ModuleDict({f"of_{name}": nn.Linear(table.shape[1], d, bias=False) for name, table in tables.items()})
+            self.person_tower, self.item_tower = _Tower(d), _Tower(d)
         self.recency = nn.Parameter(torch.zeros(config.length))  # log weight of the latest event, the one before, …
-        self.sides = nn.ModuleDict({f"of_{name}": nn.Linear(table.shape[1], d, bias=False) for name, table in tables.items()})
-        self.person_tower, self.item_tower = _Tower(d), _Tower(d)
         self.dropout = Dropout(config.dropout)
         self.register_buffer("met", torch.zeros(n_items, 1, dtype=torch.bool))
         self.register_buffer("n_users", torch.tensor(n_users))

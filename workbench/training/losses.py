@@ -24,9 +24,13 @@ def bce_loss(positive: Tensor, negative: Tensor) -> Tensor:
     return gbce_loss(positive, negative, beta=1.0)
 
 
-def gbce_loss(positive: Tensor, negative: Tensor, beta: float) -> Tensor:
-    """Binary cross-entropy with σ(s⁺)^β for the positive (Petrov and Macdonald, RecSys 2023, eq. 13); see `gbce_beta`."""
-    return -(beta * logsigmoid(positive) + logsigmoid(-negative).sum(1)).sum()
+def gbce_loss(positive: Tensor, negative: Tensor, beta: float, counted: Tensor | None = None) -> Tensor:
+    """Binary cross-entropy with σ(s⁺)^β for the positive (Petrov and Macdonald, RecSys 2023, eq. 13); see `gbce_beta`.
+
+    counted: bool, of the positives' shape, where examples are; None for everywhere.
+    """
+    losses = -(beta * logsigmoid(positive) + logsigmoid(-negative).sum(-1))
+    return losses.sum() if counted is None else torch.where(counted, losses, 0.0).sum()
 
 
 def gbce_beta(n_negatives: int, n_items: int, calibration: float) -> float:
@@ -56,23 +60,31 @@ def softmax_loss(
     negatives: Tensor | None = None,
     shift: Tensor | None = None,
     names: Tensor | None = None,
+    counted: Tensor | None = None,
 ) -> Tensor:
     """Σ −log softmax(states · itemsᵀ)[target], a block of states at a time; no more than SCORE_BYTES of scores are ever held.
 
     states: float (n, d); items: float (m, d); targets: int64 (n,) in [0, m). Without `negatives` over all items. With them, int64 (k,),
     over the target and these, their scores less `shift`, float (k,): the log of the number of times each is expected among them, so that
     the sum estimates the one over all items. A negative that is the target, or of its name where rows have `names`, int64 (m,), does not
-    count. Scores are at least float32 whatever autocast
-    says; products are in its type. Gradients are computed with the loss, in the same pass over the scores.
+    count. counted: bool (n,), which states are examples; None for all. Scores are at least float32 whatever autocast says; products are in
+    its type. Gradients are computed with the loss, in the same pass over the scores.
     """
-    loss: Tensor = _SoftmaxLoss.apply(states, items, targets, negatives, shift, names)
+    loss: Tensor = _SoftmaxLoss.apply(states, items, targets, negatives, shift, names, counted)
     return loss
 
 
 class _SoftmaxLoss(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, items: Tensor, targets: Tensor, negatives: Tensor | None, shift: Tensor | None, names: Tensor | None
+        ctx: Any,
+        states: Tensor,
+        items: Tensor,
+        targets: Tensor,
+        negatives: Tensor | None,
+        shift: Tensor | None,
+        names: Tensor | None,
+        counted: Tensor | None,
     ) -> Tensor:
         kind = states.device.type
         narrow = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype
@@ -86,22 +98,25 @@ class _SoftmaxLoss(torch.autograd.Function):
             grad_among, grad_items = torch.zeros_like(among, dtype=items.dtype), torch.zeros_like(items)
             for block in torch.arange(len(states), device=states.device).split(max(1, SCORE_BYTES // (exact.itemsize * len(among)))):
                 own, at = wide[block], targets[block]
+                weights = torch.ones((), device=states.device, dtype=exact) if counted is None else counted[block].to(exact)
                 rows = torch.arange(len(block), device=states.device)
                 scores = (own @ among.T).to(exact)
                 if negatives is None:
                     positive = scores[rows, at]
                     total = _exp_shares(scores)
                     scores[rows, at] -= 1.0
+                    scores = scores if counted is None else scores.mul_(weights[:, None])
                     grad_states[block] = (shares := scores.to(narrow)) @ among
                 else:
                     scores -= shift if shift is not None else 0.0
                     scores.masked_fill_(called[negatives] == called[at][:, None], -torch.inf)
                     positive = (own.to(exact) * table[at].to(exact)).sum(1)
                     total = _exp_shares(scores, positive)
-                    missing = ((positive - total).exp() - 1.0).to(narrow)[:, None]
+                    scores = scores if counted is None else scores.mul_(weights[:, None])
+                    missing = (weights * ((positive - total).exp() - 1.0)).to(narrow)[:, None]
                     grad_states[block] = (shares := scores.to(narrow)) @ among + missing * table[at]
                     grad_items.index_add_(0, at, (missing * own).to(items.dtype))
-                loss += (total - positive).sum()
+                loss += (weights * (total - positive)).sum()
                 grad_among += (shares.T @ own).to(items.dtype)
             if negatives is None:
                 grad_items = grad_among
@@ -112,9 +127,9 @@ class _SoftmaxLoss(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         grad_states, grad_items = ctx.saved_tensors
-        return grad * grad_states, grad * grad_items, None, None, None, None
+        return grad * grad_states, grad * grad_items, None, None, None, None, None
 
 
 def _exp_shares(scores: Tensor, more: Tensor | None = None) -> Tensor:

@@ -15,7 +15,9 @@ class Windows:
     the first one is a target once. The windows are tensors on one device; a batch is a selection of them.
     """
 
-    def __init__(self, items: Tensor, starts: Tensor, lengths: Tensor) -> None:
+    def __init__(self, items: Tensor, starts: Tensor, lengths: Tensor, longest: int) -> None:
+        self.longest = longest
+        """Targets that a window has at most."""
         self.items = items
         """int64 (events,): everyone's sequences, one after another."""
         self.starts = starts
@@ -34,7 +36,7 @@ class Windows:
         back = torch.arange(len(users)) - (per_user.cumsum(0) - per_user)[users]  # 0 for a person's last window
         ends = train.offsets[1:][users] - back * length
         starts = (ends - length - 1).clamp(min=train.offsets[:-1][users])
-        return cls(train.items, starts, ends - starts - 1)
+        return cls(train.items, starts, ends - starts - 1, length)
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -61,8 +63,12 @@ class Windows:
         return [batches[place] for place in torch.randperm(len(batches), generator=generator, device=device).tolist()]
 
     def gather(self, starts: Tensor, lengths: Tensor, padding: int) -> tuple[Tensor, Tensor, Tensor]:
-        """int64 (batch, longest): the inputs and, one event later, the targets, `padding` after a window's end; bool, where targets are."""
-        steps = torch.arange(int(lengths.max()), device=starts.device)
+        """int64 (batch, n): the inputs and, one event later, the targets, `padding` after a window's end; bool, where targets are.
+
+        n: on a CPU what the longest of them needs; elsewhere always the same, so that nothing is read back from the device.
+        """
+        n = int(lengths.max()) if lengths.device.type == "cpu" else self.longest
+        steps = torch.arange(n, device=starts.device)
         real = steps < lengths[:, None]
         places = (starts[:, None] + steps).clamp(max=len(self.items) - 2)
         inputs = self.items[places].masked_fill(~real, padding)
