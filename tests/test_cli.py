@@ -9,7 +9,7 @@ import pytest
 
 from workbench.cli import main
 
-PARAMETERS = "dataset, k, models, refit, seed, slices, split, trainings, tuned, windows"
+PARAMETERS = "dataset, device, epochs, k, models, refit, seed, slices, split, trainings, tuned, windows"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import pytest
 
 from workbench.errors import RequestError, WorkError
-from workbench.parameters import Parameter, declared, load_plans, resolve
+from workbench.parameters import Parameter, check_ranges, declared, load_plans, resolve
 
 KNOWN = {
     "k": Parameter("k", "int", 10, ""),
@@ -29,6 +29,25 @@ def test_text_becomes_the_type_the_notebook_declares():
 def test_nothing_is_guessed(given):
     with pytest.raises(RequestError, match="should be"):
         resolve("n", KNOWN, given)
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"epochs": -1}, "epochs = -1 should be at least 1, or 0 for what each model's settings say."),
+        ({"device": "abacus"}, 'device = "abacus" should be auto, cpu, cuda, cuda:N or mps.'),
+        ({"device": "cuda:x"}, 'device = "cuda:x" should be auto, cpu, cuda, cuda:N or mps.'),
+    ],
+)
+def test_what_training_cannot_do_is_refused_before_a_kernel_starts(values, line):
+    with pytest.raises(RequestError) as caught:
+        check_ranges(values, set(values))
+    assert str(caught.value) == line
+
+
+def test_how_training_is_run_may_be_left_to_the_models_and_the_machine():
+    check_ranges({"epochs": 0, "device": "auto"}, ())
+    check_ranges({"epochs": 1, "device": "cpu"}, ())
 
 
 def test_a_parameter_needs_a_type_and_a_literal():

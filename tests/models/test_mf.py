@@ -17,8 +17,8 @@ FAST = {"dimensions": 16, "batch_size": 256, "learning_rate": 0.01}
 LOSSES = [
     {"loss": "bpr", "negatives": 2},
     {"loss": "bpr", "drawn_by": "popularity"},
-    {"loss": "softmax", "negatives": 16},
-    {"loss": "softmax", "negatives": 16, "drawn_by": "popularity"},
+    {"loss": "softmax", "shared_negatives": 16},
+    {"loss": "softmax", "shared_negatives": 16, "drawn_by": "popularity"},
     {"loss": "bce", "negatives": 4},
 ]
 
@@ -79,8 +79,8 @@ def test_a_history_says_nothing_the_vector_does_not(gap):
 
 def test_negatives_of_a_step_are_unseen():
     train, _ = latent_log(n_users=60)
-    config = create("mf", negatives=5).config
-    objective = _Factorise(create("mf", epochs=1).fit(train, None, CPU).network, train, config)
+    config = create("mf", loss="bpr", negatives=5).config
+    objective = _Factorise(create("mf", loss="bpr", epochs=1).fit(train, None, CPU).network, train, config)
     users, items, negatives = objective.draw(torch.arange(len(train)), torch.Generator().manual_seed(0))
     seen = torch.zeros(60, 100, dtype=torch.bool)
     seen[train.users, train.items] = True

@@ -11,7 +11,7 @@ import nbformat
 import pytest
 
 from tests.conftest import ROOT
-from workbench.models import parse_names
+from workbench.models import learns, parse_names
 from workbench.parameters import load_plans
 from workbench.runner import list_notebooks, notebook_parameters, run
 
@@ -108,11 +108,15 @@ def test_nbval_fails_when_a_checked_number_is_broken(name, tmp_path):
 
 def test_the_rounding_of_the_checked_numbers_cannot_flip(project):
     """Another BLAS moves a metric by 1e-4 at most; each unrounded value is ten times further from where its rounding would change."""
-    printed = dict(line.split() for line in cells("02_retrieval", "nbval-check-output")[0].outputs[0].text.splitlines())
+    printed = dict(line.split(maxsplit=1) for line in cells("02_retrieval", "nbval-check-output")[0].outputs[0].text.splitlines())
     assert set(printed) == set(parse_names(notebook_parameters("02_retrieval")["models"].default))
     done = run("02_retrieval", {})
     wanted = ("map", 100, "everyone")
     exact = {row["model"]: row["value"] for row in done.record["metrics"] if (row["name"], row["k"], row["slice"]) == wanted}
     for name, text in printed.items():
-        assert f"{exact[name]:.2f}" == text
-        assert abs(exact[name] - float(text)) < 0.005 - 0.001, f"{name}: {exact[name]} is near an edge of its rounding"
+        if learns(name):  # another BLAS trains another model: what is checked is far from a tie
+            assert text == "above popularity"
+            assert exact[name] > 1.2 * exact["popularity"], f"{name}: {exact[name]} is near popularity's {exact['popularity']}"
+        else:
+            assert f"{exact[name]:.2f}" == text
+            assert abs(exact[name] - float(text)) < 0.005 - 0.001, f"{name}: {exact[name]} is near an edge of its rounding"

@@ -14,7 +14,7 @@ from workbench.errors import RequestError, unknown
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Side:
-    """Rows are codes. Raises RequestError for a table without rows and columns and, naming the place, for a cell that is no finite number."""
+    """Rows are codes. Raises RequestError for what is no table and, naming the place, for a cell that is no finite number."""
 
     users: Tensor | None = None
     """float32 (n_users, p): features of people."""

@@ -19,13 +19,21 @@ from workbench.training.losses import bce_loss, bpr_loss, in_batch_softmax_loss
 
 @dataclass(frozen=True, kw_only=True)
 class MfConfig(Learning):
+    batch_size: Annotated[int, Field(ge=1)] = 512
+    """Events for each step."""
+    learning_rate: Annotated[float, Field(gt=0)] = 0.003
+    """Of Adam, at its highest."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    """Share of each weight taken away a step, times the learning rate."""
     dimensions: Annotated[int, Field(ge=1)] = 64
     """Numbers that describe a person or an item."""
-    loss: Literal["bpr", "softmax", "bce"] = "bpr"
+    loss: Literal["bpr", "softmax", "bce"] = "softmax"
     """bpr: the item above each of its negatives. softmax: the item among those of the batch and the negatives, corrected for how often
     each is there. bce: the item yes, its negatives no."""
     negatives: Annotated[int, Field(ge=1)] = 1
-    """Unseen items drawn for each event; for softmax items drawn for each batch, whoever has seen them."""
+    """Unseen items drawn for each event, by bpr and bce."""
+    shared_negatives: Annotated[int, Field(ge=1)] = 256
+    """Items drawn for each batch, whoever has seen them, by softmax."""
     drawn_by: Literal["uniform", "popularity"] = "uniform"
     """Of the negatives; popularity: in proportion to events^0.75."""
 
@@ -123,7 +131,7 @@ class _Factorise(Objective):
         count = torch.full((), len(users), device=users.device)
         people, liked = self.network.people(users), self.network.items(items)
         if self.config.loss == "softmax":
-            more = self.negatives.draw(self.config.negatives, generator)
+            more = self.negatives.draw(self.config.shared_negatives, generator)
             candidates = torch.cat([items, more])
             log_q = torch.logaddexp(self.popularity + math.log(len(items)), self.negatives.log_q + math.log(len(more)))
             vectors = torch.cat([liked, self.network.items(more)])

@@ -33,7 +33,7 @@ class SasRecConfig(Learning):
     """Of attention."""
     expansion: Annotated[int, Field(ge=1)] = 1
     """Width of the layer that each position passes on its own, in `dimensions`: 1 in the paper, 4 in most transformers."""
-    length: Annotated[int, Field(ge=1)] = 100
+    length: Annotated[int, Field(ge=1)] = 50
     """Events looked back on."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Share of the embeddings and of each layer's output set to zero in training."""

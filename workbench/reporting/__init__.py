@@ -15,7 +15,7 @@ from workbench.reporting.field import against_strongest, beside_table, field_fig
 from workbench.reporting.for_whom import activity_table, over_time, slices_figure, slices_table
 from workbench.reporting.learning import learning_figure, learning_table, training_rows
 from workbench.reporting.record import metric_rows, record
-from workbench.reporting.retrieval import retrieval_verdict, trials_table
+from workbench.reporting.retrieval import checked_lines, retrieval_verdict, trials_table
 from workbench.reporting.split_audit import (
     audit_metrics,
     audit_verdict,
@@ -41,6 +41,7 @@ __all__ = [
     "audit_verdict",
     "backtest_figure",
     "beside_table",
+    "checked_lines",
     "contents_table",
     "contract_table",
     "drift_figure",

@@ -36,6 +36,15 @@ def _settings(settings: Mapping[str, object]) -> str:
     )
 
 
+def checked_lines(results: Mapping[str, Evaluation], choices: Mapping[str, Choice], metric: str) -> list[str]:
+    """One line for each model, the same on every machine: the metric to two digits. Of one that learns by gradient, whose weights another
+    processor's rounding changes, whether it is above popularity.
+    """
+    floor = results["popularity"].mean(metric) if "popularity" in results else float("nan")
+    told = {name: "above popularity" if result.mean(metric) > floor else "not above popularity" for name, result in results.items()}
+    return [f"{name} {told[name] if choices[name].trainings else f'{result.mean(metric):.2f}'}" for name, result in results.items()]
+
+
 def retrieval_verdict(decision: Decision, parts: Split, results: Mapping[str, Evaluation], ks: tuple[int, ...]) -> Verdict:
     findings = audit(parts)
     return Verdict(

@@ -59,8 +59,9 @@ def search(name: str, parts: Split, metric: str, *, tuned: bool, trainings: int 
     `workbench tune` found on this very split, or, where nobody tuned it there, with every one of its grid.
 
     The best by the mean of `metric` is chosen; of equals the first in the grid's order. A model that draws at random is then trained
-    `trainings` times in all, with seeds from 0 on. One that learns by gradient keeps the weights that were best on validation. Where the
-    split's refit policy is "train+valid" the chosen settings are trained once more, on both parts, for as many epochs as were best.
+    `trainings` times in all, with seeds from 0 on, or from the one among its settings. One that learns by gradient keeps the weights that
+    were best on validation. Where the split's refit policy is "train+valid" the chosen settings are trained once more, on both parts, for
+    as many epochs as were best.
     `judged`: `ks`, `fallback` and so on, for `evaluate`.
     """
     holdout = parts.holdout("valid")
@@ -74,7 +75,8 @@ def search(name: str, parts: Split, metric: str, *, tuned: bool, trainings: int 
         training = _train(name, parts.train, given | dict(zip(options, values, strict=True)), how, holdout)
         tried.append((training, evaluate(training.model, holdout, name=name, **judged)))
     best, result = max(tried, key=lambda each: each[1].mean(metric))
-    seeded = [{**best.settings, "seed": seed} for seed in range(trainings)] if draws_at_random(name) else [best.settings]
+    first = best.settings.get("seed", 0)
+    seeded = [{**best.settings, "seed": first + n} for n in range(trainings)] if draws_at_random(name) else [best.settings]
     made = [best, *(_train(name, parts.train, settings, how, holdout) for settings in seeded[1:])]
     validation = pool([result, *(evaluate(training.model, holdout, name=name, **judged) for training in made[1:])])
     learnt = tuple(training.learnt for training in made if training.learnt)
