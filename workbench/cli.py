@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from workbench import PROFILES, data_commands, tune_command
+from workbench import PROFILES, data_commands, train_command, tune_command
 from workbench.errors import RequestError, WorkError
 
 
@@ -57,6 +57,9 @@ def _parser() -> argparse.ArgumentParser:
         )
     compare.add_argument("--metric", action="append", default=[], help="like ndcg@10; repeatable; default: all at the headline's cut-off")
     compare.set_defaults(command=_compare)
+    train = commands.add_parser("train", help="one model, saved; in pieces where it takes long", allow_abbrev=False)
+    train_command.add_options(train)
+    train.set_defaults(command=lambda options: train_command.train(options, _pairs(options.settings)))
     tune = commands.add_parser("tune", help="search for a model's settings on validation; goes on where it ended", allow_abbrev=False)
     tune_command.add_options(tune)
     tune.set_defaults(command=lambda options: tune_command.tune(options, _pairs(options.settings)))
