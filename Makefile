@@ -6,7 +6,7 @@ READY := .venv/.ready
 # One line for each tier in .venv/tiers, shown at the end of `make test`.
 TIER = start=$$(date +%s); $(2) || { cat .venv/tiers 2>/dev/null; echo "make: $(1) failed" >&2; exit 1; }; echo "$(1): $$(( $$(date +%s) - start )) s" >> .venv/tiers
 
-.PHONY: help report test test-slow lint types unit notebooks-check lab notebooks lock benchmarks clean
+.PHONY: help report test test-slow lint types unit notebooks-check lab notebooks lock benchmarks benchmarks-long clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,10 @@ benchmarks: $(READY)  ## ours beside RecBole's and pandas'; the first call fetch
 	$(BIN)/python -m benchmarks.sar
 	$(BIN)/python -m benchmarks.data
 	$(BIN)/python -m benchmarks.evaluation
+
+benchmarks-long: $(READY)  ## how fast and how well models learn, beside RecBole's: more than an hour; goes on where it stopped
+	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.long_run
 
 clean:  ## remove the generated reports
 	rm -rf reports/*/ reports/index.html reports/.lock

@@ -24,7 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def tune(options: argparse.Namespace, given: Mapping[str, str]) -> int:
     """given: the settings of `-p`. Raises RequestError for a wrong request before anything is read or written."""
-    from workbench.data import load_dataset
+    from workbench.data import load_dataset, side_information
     from workbench.evaluation import split_name
     from workbench.models.tuned import tuned_path
     from workbench.parameters import check_ranges
@@ -35,7 +35,8 @@ def tune(options: argparse.Namespace, given: Mapping[str, str]) -> int:
     asked = {"dataset": options.dataset, "split": options.split, "seed": options.seed, "k": split_name(options.metric)[1]}
     check_ranges(asked, set(asked))
     written = tuned_path(options.dataset, options.model)
-    parts = load_dataset(options.dataset).split(options.split, seed=options.seed)
+    data = load_dataset(options.dataset)
+    parts = data.split(options.split, seed=options.seed)
     complete = []
 
     def told(trial: "Tried") -> None:
@@ -50,6 +51,7 @@ def tune(options: argparse.Namespace, given: Mapping[str, str]) -> int:
             budget,
             storage=written.with_suffix(".db"),
             given=given,
+            side=side_information(data),
             seed=options.seed,
             command=_command(options),
             told=told,

@@ -1,5 +1,7 @@
 """The sentences, tables and figures of the retrieval notebook, from numbers with a known answer."""
 
+from dataclasses import replace
+
 import pytest
 
 from workbench.data import item_vectors, load_dataset, rolling_origin
@@ -9,6 +11,7 @@ from workbench.reporting import (
     activity_table,
     against_strongest,
     beside_table,
+    checked_lines,
     field_figure,
     field_table,
     over_time,
@@ -152,3 +155,16 @@ def test_a_data_set_of_eight_people_has_a_report(tiny):
     assert retrieval_verdict(decision, parts, results, (10,)).headline
     assert slices_figure(decision).alt
     assert len(activity_table(decision.chosen, METRIC).frame) == 1
+
+
+def test_the_checked_lines_say_of_what_learns_whether_it_is_above_popularity(by_user_time):
+    _, _, results, choices = by_user_time
+    learnt = {name: replace(choice, trainings=("a training",) if name in ("random", "ease") else ()) for name, choice in choices.items()}
+    assert checked_lines(results, learnt, METRIC) == [
+        "random not above popularity",
+        f"popularity {results['popularity'].mean(METRIC):.2f}",
+        f"item_knn {results['item_knn'].mean(METRIC):.2f}",
+        "ease above popularity",
+    ]
+    alone = {"ease": results["ease"]}
+    assert checked_lines(alone, learnt, METRIC) == ["ease not above popularity"], "nothing is there to be above of"

@@ -26,10 +26,10 @@ from optuna import Study, Trial
 from optuna.trial import FrozenTrial, TrialState
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
-from workbench.data import Holdout, Split
+from workbench.data import Holdout, Side, Split
 from workbench.errors import NotApplicable, RequestError, WorkError, unknown
 from workbench.evaluation import METRICS, check_cutoff, evaluate, split_name
-from workbench.models import MODELS, Recommender, create, search_space
+from workbench.models import MODELS, Recommender, create, search_space, takes_side
 from workbench.models.space import Choices, Range
 from workbench.models.tuned import Tried, Tuned, write_tuned
 from workbench.training import Engine, Epoch, Learning
@@ -131,6 +131,7 @@ def tune(
     storage: Path,
     given: Mapping[str, Any] | None = None,
     engine: Engine | None = None,
+    side: Side | None = None,
     seed: int = 0,
     command: str = "",
     told: Callable[[Tried], None] | None = None,
@@ -139,9 +140,9 @@ def tune(
 
     storage: the study's database, a file `<model>.db`, made if need be. A study of the same question (model, validation part, metric,
     space, `given`) in it goes on. Beside it, in `<model>.toml`, stands the best so far with all that was tried; it is written whenever
-    something better is found, and at the end, however that comes. given: settings that are not searched, values or text. seed: of the
-    sampler; what is tried depends on it and on the trials before, not on how often the study was interrupted. command: what the record
-    says was run. told: hears of each trial.
+    something better is found, and at the end, however that comes. given: settings that are not searched, values or text. side: for a model
+    that learns from features. seed: of the sampler; what is tried depends on it and on the trials before, not on how often the study was
+    interrupted. command: what the record says was run. told: hears of each trial.
 
     The first trial has the default settings. A model that learns by gradient trains at most its `epochs` and with patience, and may be
     pruned; the best settings have the best epoch's number as `epochs`, because without a validation part nothing else ends training there.
@@ -151,7 +152,7 @@ def tune(
     """
     budget = parse_budget(budget) if isinstance(budget, str) else budget
     question = Question.of(name, metric, given)
-    objective = _Objective(question, parts, engine or Engine())
+    objective = _Objective(question, parts, engine or Engine(), side)
     started = time.monotonic()
     with _held(storage), _opened(storage, question.study_name(objective.holdout.label)) as study:
         searching = _Search(study, objective, seed)
@@ -175,9 +176,10 @@ def tune(
 class _Objective:
     """Settings in, the metric's mean on validation out."""
 
-    def __init__(self, question: Question, parts: Split, engine: Engine) -> None:
+    def __init__(self, question: Question, parts: Split, engine: Engine, side: Side | None) -> None:
         """Raises as `tune` does for what can be known before training."""
         self.question, self.parts, self.engine = question, parts, engine
+        self.side = {"side": side} if takes_side(question.model) else {}
         self.holdout: Holdout = parts.holdout("valid")
         self.device = engine.chosen()
         self.k = split_name(question.metric)[1]
@@ -199,7 +201,7 @@ class _Objective:
         device = "cpu"
         if self.question.learned:
             engine = replace(self.engine, checkpoints=None, minutes=None, on_epoch=lambda epoch: _report(trial, epoch))
-            model.fit(self.parts.train, self.holdout, engine)
+            model.fit(self.parts.train, self.holdout, engine, **self.side)
             device = self.device.name
         else:
             model.fit(self.parts.train)

@@ -67,7 +67,7 @@ class Engine:
         if objective.n_examples < processes:
             raise RequestError(f"{name_of(model)} has {objective.n_examples} examples to learn from; each process needs one at least.")
         judge = Judge.of(model, valid, learning.watch) if valid is not None else None
-        kept = Checkpoints(self.checkpoints, self._identity(kind, model, train, valid)) if self.checkpoints else None
+        kept = Checkpoints(self.checkpoints, self._identity(objective, kind, model, train, valid)) if self.checkpoints else None
         start = kept.newest() if kept else None
         if self.minutes is not None and not self.checkpoints:
             raise RequestError(f"minutes = {self.minutes:g} needs a folder for checkpoints to go on from.")
@@ -128,11 +128,13 @@ class Engine:
             resumed_from=watch.resumed_from,
         )
 
-    def _identity(self, kind: str, model: Any, train: Interactions, valid: Holdout | None) -> dict[str, Any]:
+    def _identity(self, objective: Objective, kind: str, model: Any, train: Interactions, valid: Holdout | None) -> dict[str, Any]:
         digest = hashlib.sha256(f"{train.n_users} {train.n_items}".encode())
         for part in (train, *([valid.truth] if valid else [])):
             for column in (part.users, part.items, part.timestamps):
                 digest.update(column.numpy().tobytes())
+        for table in objective.buffers():  # features, say
+            digest.update(table.cpu().numpy().tobytes())
         return {
             "model": kind,
             "settings": asdict(model.config),
