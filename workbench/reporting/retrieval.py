@@ -40,9 +40,14 @@ def checked_lines(results: Mapping[str, Evaluation], choices: Mapping[str, Choic
     """One line for each model, the same on every machine: the metric to two digits. Of one that learns by gradient, whose weights another
     processor's rounding changes, whether it is above popularity.
     """
-    floor = results["popularity"].mean(metric) if "popularity" in results else float("nan")
-    told = {name: "above popularity" if result.mean(metric) > floor else "not above popularity" for name, result in results.items()}
-    return [f"{name} {told[name] if choices[name].trainings else f'{result.mean(metric):.2f}'}" for name, result in results.items()]
+    floor = results["popularity"].mean(metric) if "popularity" in results else None
+
+    def told(name: str, value: float) -> str:
+        if not choices[name].trainings:
+            return f"{value:.2f}"
+        return "not compared" if floor is None else "above popularity" if value > floor else "not above popularity"
+
+    return [f"{name} {told(name, result.mean(metric))}" for name, result in results.items()]
 
 
 def retrieval_verdict(decision: Decision, parts: Split, results: Mapping[str, Evaluation], ks: tuple[int, ...]) -> Verdict:
