@@ -120,7 +120,7 @@ def test_the_suite_runs_from_nothing_to_an_index(project):
         "run.json",
         "metrics.parquet",
         "slices.csv",
-        *(f"figures/{name}.png" for name in ("field", "over_time", "slices", "tradeoff")),
+        *(f"figures/{name}.png" for name in ("field", "learning", "over_time", "slices", "tradeoff")),
     }
 
 

@@ -15,6 +15,8 @@ from workbench.data import Holdout, Interactions, load_dataset
 from workbench.errors import RequestError, WorkError
 from workbench.evaluation import evaluate
 from workbench.models import create
+from workbench.models.mf import Mf, MfConfig
+from workbench.models.space import Range
 from workbench.models.tuned import read_tuned, tuned_path
 from workbench.selection import study
 from workbench.selection.study import Budget, Question, parse_budget, tune
@@ -182,7 +184,8 @@ def test_a_damaged_database_is_named(parts, storage):
         tune("ease", parts, "ndcg@10", "1", storage=storage)
 
 
-def test_a_model_that_learns_is_pruned_and_trains_as_long_as_its_best_epoch(parts, home):
+def test_a_model_that_learns_is_pruned_and_trains_as_long_as_its_best_epoch(parts, home, monkeypatch):
+    monkeypatch.setitem(Mf.space, "weight_decay", Range(0.5, 3.0))
     told = []
     path = tuned_path("own", "mf").with_suffix(".db")
     given = {"epochs": "5", "batch_size": "64", "dimensions": 8}
@@ -194,7 +197,9 @@ def test_a_model_that_learns_is_pruned_and_trains_as_long_as_its_best_epoch(part
     assert found.shared == {"epochs": 5, "patience": 5, "batch_size": 64, "dimensions": 8, "watch": "ndcg@10"}
     assert found.settings["patience"] == 0
     assert 1 <= found.settings["epochs"] <= 5
-    assert found.tried[0].settings["weight_decay"] == 0.0, "a default outside of the space is the first trial's all the same"
+    assert found.tried[0].settings["weight_decay"] == MfConfig().weight_decay < 0.5, (
+        "outside of the space, and tried all the same"
+    )
     again = create("mf", tuned_for="own").fit(parts.train)
     judged = evaluate(again, parts.valid, ks=(10,), fallback=create("popularity").fit(parts.train))
     assert judged.mean("ndcg@10") == found.value

@@ -16,7 +16,7 @@ from workbench.training import Engine, judge, loop
 from workbench.training.record import Meter
 
 SETTINGS = {
-    "mf": {"epochs": 3, "learning_rate": 0.02, "batch_size": 501, "dimensions": 16, "clip": 0.01, "negatives": 2},
+    "mf": {"loss": "bpr", "epochs": 3, "learning_rate": 0.02, "batch_size": 501, "dimensions": 16, "clip": 0.01, "negatives": 2},
     "sasrec": {"epochs": 3, "learning_rate": 0.005, "batch_size": 33, "dimensions": 16, "length": 20, "dropout": 0.0, "schedule": "cosine"},
 }
 """Batches of an odd size, so that two processes have unequal shares."""
