@@ -81,7 +81,8 @@ def test_negatives_of_a_step_are_unseen():
     train, _ = latent_log(n_users=60)
     config = create("mf", loss="bpr", negatives=5).config
     objective = _Factorise(create("mf", loss="bpr", epochs=1).fit(train, None, CPU).network, train, config)
-    users, items, negatives = objective.draw(torch.arange(len(train)), torch.Generator().manual_seed(0))
+    users, candidates = objective.draw(torch.arange(len(train)), torch.Generator().manual_seed(0))
+    items, negatives = candidates[:, 0], candidates[:, 1:]
     seen = torch.zeros(60, 100, dtype=torch.bool)
     seen[train.users, train.items] = True
     assert torch.equal(users, train.users)

@@ -197,9 +197,7 @@ def test_a_model_that_learns_is_pruned_and_trains_as_long_as_its_best_epoch(part
     assert found.shared == {"epochs": 5, "patience": 5, "batch_size": 64, "dimensions": 8, "watch": "ndcg@10"}
     assert found.settings["patience"] == 0
     assert 1 <= found.settings["epochs"] <= 5
-    assert found.tried[0].settings["weight_decay"] == MfConfig().weight_decay < 0.5, (
-        "outside of the space, and tried all the same"
-    )
+    assert found.tried[0].settings["weight_decay"] == MfConfig().weight_decay < 0.5, "outside of the space, and tried all the same"
     again = create("mf", tuned_for="own").fit(parts.train)
     judged = evaluate(again, parts.valid, ks=(10,), fallback=create("popularity").fit(parts.train))
     assert judged.mean("ndcg@10") == found.value

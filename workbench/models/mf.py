@@ -15,6 +15,7 @@ from workbench.models.space import Choices, Range
 from workbench.models.storage import load_model, save_model
 from workbench.training import Engine, Learning, Negatives, Objective, Training
 from workbench.training.losses import bce_loss, bpr_loss, in_batch_softmax_loss
+from workbench.training.pairs import pair_scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,19 +125,15 @@ class _Factorise(Objective):
         users, items = self.users[places], self.items[places]
         if self.config.loss == "softmax":
             return users, items
-        return users, items, self.negatives.draw_for(users, self.config.negatives, generator)
+        return users, torch.cat([items[:, None], self.negatives.draw_for(users, self.config.negatives, generator)], dim=1)
 
     def loss(self, *drawn: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        users, items = drawn[:2]
-        count = torch.full((), len(users), device=users.device)
-        people, liked = self.network.people(users), self.network.items(items)
+        users, items = drawn
+        network, count = self.network, torch.full((), len(users), device=users.device)
         if self.config.loss == "softmax":
-            more = self.negatives.draw(self.config.shared_negatives, generator)
-            candidates = torch.cat([items, more])
+            candidates = torch.cat([items, more := self.negatives.draw(self.config.shared_negatives, generator)])
             log_q = torch.logaddexp(self.popularity + math.log(len(items)), self.negatives.log_q + math.log(len(more)))
-            vectors = torch.cat([liked, self.network.items(more)])
-            return in_batch_softmax_loss(people, vectors, candidates, log_q[candidates]), count
-        positive = (people * liked).sum(1)
-        negative = torch.einsum("nd,nkd->nk", people, self.network.items(drawn[2]))
+            return in_batch_softmax_loss(network.people(users), network.items(candidates), candidates, log_q[candidates]), count
+        scores = pair_scores(network.people.weight, network.items.weight, users, items)  # of the item, then of its negatives
         loss = bpr_loss if self.config.loss == "bpr" else bce_loss
-        return loss(positive, negative), count
+        return loss(scores[:, 0], scores[:, 1:]), count

@@ -190,7 +190,9 @@ class _Towers(nn.Module):
     def people(self, users: Tensor, items: Tensor, lengths: Tensor, generator: Generator | None) -> Tensor:
         """float (batch, d), of length 1. users: int64 (batch,), -1 for strangers; items: int64 (batch, n), oldest first; lengths."""
         back = lengths[:, None] - 1 - torch.arange(items.shape[1], device=items.device)
-        weights = self.recency[back.clamp(min=0)].masked_fill(back < 0, -torch.inf)
+        places = back.clamp(0, len(self.recency) - 1)
+        weights = self.recency.expand(len(back), -1).gather(1, places)  # indexing has gradients that threads add up in any order
+        weights = weights.masked_fill(back < 0, -torch.inf)
         weights = weights.softmax(1).nan_to_num()  # nothing for who has no history
         x = _bag(self.own.weight * self.met, items, weights)
         for name in self.item_shapes():  # a projection of the mean is the mean of projections

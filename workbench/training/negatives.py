@@ -28,6 +28,7 @@ class Negatives:
         self.upto = weights.cumsum(0)
         """int64 (n_items,): the sum of the weights up to and with each item."""
         self.total = int(self.upto[-1])
+        self.uniform = bool((weights == 1).all())
         self.log_q = (weights.double() / self.total).log().float()
         """float32 (n_items,): log probability of each item in a draw that excludes nothing."""
         self.seen = None if seen is None else _Seen.of(seen, weights, self.upto)
@@ -61,10 +62,12 @@ class Negatives:
         if self.seen is None:
             return self.draw(len(users) * n, generator).view(len(users), n)
         draws = torch.randint(DRAWS, (len(users), n), generator=generator, device=self.upto.device)
-        return self._at(self.seen.skip(users, draws % self.seen.left[users, None]))
+        by_user, order = users.sort()  # neighbours search in the same place: twice as fast
+        found = self._at(self.seen.skip(by_user, draws[order] % self.seen.left[by_user, None]))
+        return torch.empty_like(found).index_copy_(0, order, found)
 
     def _at(self, places: Tensor) -> Tensor:
-        return torch.searchsorted(self.upto, places, right=True)
+        return places if self.uniform else torch.searchsorted(self.upto, places, right=True)
 
 
 class _Seen:
