@@ -14,6 +14,8 @@ from workbench.models.tuned import tuned_path, write_tuned
 from workbench.selection import How, judge_over_windows, search
 from workbench.training import Engine
 
+pytestmark = pytest.mark.usefixtures("home")  # where nobody has tuned anything
+
 
 def test_without_tuning_the_defaults_are_used(ml100k):
     choice = search("ease", ml100k.split(), "ndcg@10", ks=(10,), tuned=False)
