@@ -116,7 +116,7 @@ def test_the_rounding_of_the_checked_numbers_cannot_flip(project):
     for name, text in printed.items():
         if learns(name):  # another BLAS trains another model: what is checked is far from a tie
             assert text == "above popularity"
-            assert exact[name] > 1.2 * exact["popularity"], f"{name}: {exact[name]} is near popularity's {exact['popularity']}"
+            assert exact[name] > 1.1 * exact["popularity"], f"{name}: {exact[name]} is near popularity's {exact['popularity']}"
         else:
             assert f"{exact[name]:.2f}" == text
             assert abs(exact[name] - float(text)) < 0.005 - 0.001, f"{name}: {exact[name]} is near an edge of its rounding"
