@@ -29,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def train(options: argparse.Namespace, given: Mapping[str, str]) -> int:
     """given: the settings of `-p`. Raises RequestError for a wrong request before anything is written."""
     from workbench.data import load_dataset, side_information
-    from workbench.models import create, learns, takes_side
+    from workbench.models import create, fit, learns
     from workbench.parameters import check_ranges
     from workbench.training import Engine
 
@@ -49,15 +49,12 @@ def train(options: argparse.Namespace, given: Mapping[str, str]) -> int:
     print(f"device: {engine.chosen().name}, {engine.chosen().threads} threads ({engine.chosen().reason})")
     data = load_dataset(options.dataset)
     parts = data.split(options.split, seed=options.seed)
+    fit(options.model, model, parts.train, parts.holdout("valid"), engine=engine, side=side_information(data))
     if learns(options.model):
-        side = {"side": side_information(data)} if takes_side(options.model) else {}
-        model.fit(parts.train, parts.holdout("valid"), engine=engine, **side)
         if not model.training.finished:
             print(f"{len(model.training.curve)} of {model.config.last_epoch} epochs: call again to go on")
             return 0
         print(f"best: {model.training.watch} {model.training.best:.4f} on validation, in epoch {model.training.best_epoch}")
-    else:
-        model.fit(parts.train)
     model.save(options.output)
     print(options.output)
     return 0

@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from workbench.data import Holdout, Interactions, Side
 from workbench.errors import RequestError, unknown
 from workbench.models.ease import Ease, EaseConfig
 from workbench.models.ials import Ials, IalsConfig
@@ -20,7 +21,7 @@ from workbench.models.space import Choices, Range
 from workbench.models.tuned import read_tuned
 from workbench.models.two_tower import TwoTower, TwoTowerConfig
 from workbench.models.user_knn import UserKnn, UserKnnConfig
-from workbench.training import Learning
+from workbench.training import Engine, Learning
 
 MODELS: dict[str, tuple[Any, type]] = {
     "random": (Random, RandomConfig),
@@ -85,6 +86,22 @@ def takes_side(name: str) -> bool:
     return bool(getattr(_entry(name)[0], "takes_side", False))
 
 
+def fit(
+    name: str,
+    model: Any,
+    train: Interactions,
+    valid: Holdout | None = None,
+    *,
+    engine: Engine | None = None,
+    side: Side | None = None,
+) -> None:
+    """Train a model of this name with what it takes: `valid` and `engine` if it learns by gradient, `side` if it learns from features."""
+    if not learns(name):
+        model.fit(train)
+        return
+    model.fit(train, valid, engine=engine, **({"side": side} if takes_side(name) else {}))
+
+
 def parse_names(text: str) -> list[str]:
     """Model names out of "ease, popularity". Raises RequestError for an unknown one, a repeated one or none at all."""
     names = [name.strip() for name in text.split(",") if name.strip()]
@@ -114,6 +131,7 @@ __all__ = [
     "Recommender",
     "create",
     "draws_at_random",
+    "fit",
     "grid",
     "learns",
     "parse_names",

@@ -1,6 +1,5 @@
 """Matrix factorisation: a vector for each person and item, whose inner product is the score; learnt by BPR, softmax or cross-entropy."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
@@ -15,6 +14,8 @@ from workbench.models.space import Choices, Range
 from workbench.models.storage import load_model, save_model
 from workbench.training import Engine, Learning, Negatives, Objective, Training
 from workbench.training.losses import bce_loss, bpr_loss, in_batch_softmax_loss
+from workbench.training.negatives import log_expected
+from workbench.training.objective import draw_weights
 from workbench.training.pairs import pair_scores
 
 
@@ -101,9 +102,7 @@ class _Factors(nn.Module):
         with torch.random.fork_rng(devices=[]):  # torch fills a new layer from the global generator
             self.people, self.items = nn.Embedding(n_users, config.dimensions), nn.Embedding(n_items, config.dimensions)
         self.register_buffer("trained", torch.zeros(n_users, dtype=torch.bool))
-        generator = Generator().manual_seed(config.seed)
-        for table in (self.people, self.items):
-            nn.init.normal_(table.weight, std=0.1 / config.dimensions**0.5, generator=generator)
+        draw_weights(self, config.seed, lambda table: 0.1 / table.shape[1] ** 0.5)
 
 
 class _Factorise(Objective):
@@ -132,7 +131,7 @@ class _Factorise(Objective):
         network, count = self.network, torch.full((), len(users), device=users.device)
         if self.config.loss == "softmax":
             candidates = torch.cat([items, more := self.negatives.draw(self.config.shared_negatives, generator)])
-            log_q = torch.logaddexp(self.popularity + math.log(len(items)), self.negatives.log_q + math.log(len(more)))
+            log_q = log_expected(self.popularity, len(items), self.negatives.log_q, len(more))
             return in_batch_softmax_loss(network.people(users), network.items(candidates), candidates, log_q[candidates]), count
         scores = pair_scores(network.people.weight, network.items.weight, users, items)  # of the item, then of its negatives
         loss = bpr_loss if self.config.loss == "bpr" else bce_loss

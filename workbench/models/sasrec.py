@@ -16,6 +16,7 @@ from workbench.models.space import Choices, Range
 from workbench.models.storage import load_model, save_model
 from workbench.training import Engine, Learning, Negatives, Objective, Training
 from workbench.training.losses import gbce_beta, gbce_loss, softmax_loss
+from workbench.training.objective import draw_weights
 from workbench.training.sequences import Dropout, Windows, last_events
 
 SCORED = 256
@@ -127,12 +128,7 @@ class _Network(nn.Module):
             self.layers = nn.ModuleList(_Layer(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.dimensions)
         self.dropout = Dropout(config.dropout)
-        generator = Generator().manual_seed(config.seed)
-        for name, weight in self.named_parameters():
-            if weight.dim() > 1:
-                nn.init.normal_(weight, std=0.02, generator=generator)
-            elif name.endswith("bias"):
-                nn.init.zeros_(weight)
+        draw_weights(self, config.seed, lambda _: 0.02)
 
     def forward(self, items: Tensor, lengths: Tensor, generator: Generator | None = None) -> Tensor:
         """float (batch, n, dimensions), the state after each event. items: int64 (batch, n), padded at the end; lengths: int64 (batch,)."""

@@ -1,6 +1,5 @@
 """Two towers: one makes a vector of a person, the other of an item, and their inner product is the score (Yi et al., RecSys 2019)."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Self
@@ -17,6 +16,8 @@ from workbench.models.space import Choices, Range
 from workbench.models.storage import load_model, save_model
 from workbench.training import Engine, Learning, Negatives, Objective, Training
 from workbench.training.losses import in_batch_softmax_loss
+from workbench.training.negatives import log_expected
+from workbench.training.objective import draw_weights
 from workbench.training.sequences import Dropout, last_events
 
 
@@ -154,12 +155,7 @@ class _Towers(nn.Module):
         self.register_buffer("n_users", torch.tensor(n_users))
         for name, table in tables.items():
             self.register_buffer(f"side_{name}", table.float())
-        generator = Generator().manual_seed(config.seed)
-        for name, weight in self.named_parameters():
-            if weight.dim() > 1:
-                nn.init.normal_(weight, std=weight.shape[1] ** -0.5, generator=generator)
-            elif name.endswith("bias"):
-                nn.init.zeros_(weight)
+        draw_weights(self, config.seed, lambda weight: weight.shape[1] ** -0.5)
 
     def item_shapes(self) -> dict[str, int]:
         return {name: self.side(name).shape[1] for name in ("items", "texts") if f"of_{name}" in self.sides}
@@ -250,6 +246,6 @@ class _Retrieve(Objective):
         people = self.network.people(self.users[events], history, lengths, generator)
         liked, more = self.items[events], self.negatives.draw(self.config.negatives, generator)
         candidates = torch.cat([liked, more])
-        log_q = torch.logaddexp(self.popularity + math.log(len(liked)), self.negatives.log_q + math.log(len(more)))
+        log_q = log_expected(self.popularity, len(liked), self.negatives.log_q, len(more))
         vectors, count = self.network.items(candidates, generator), torch.full((), len(events), device=events.device)
         return in_batch_softmax_loss(people / self.config.temperature, vectors, candidates, log_q[candidates]), count

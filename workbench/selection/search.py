@@ -8,7 +8,7 @@ from typing import Any
 
 from workbench.data import Holdout, Interactions, Side, Split
 from workbench.evaluation import Evaluation, evaluate, pool
-from workbench.models import Recommender, create, draws_at_random, grid, learns, read_tuned, takes_side
+from workbench.models import Recommender, create, draws_at_random, fit, grid, learns, read_tuned
 from workbench.training import Engine, Training
 
 
@@ -113,12 +113,8 @@ class _Training:
 def _train(name: str, train: Interactions, settings: dict[str, Any], how: How, valid: Holdout | None = None) -> _Training:
     start = time.perf_counter()
     model: Any = create(name, **settings)
-    if learns(name):
-        if how.epochs:
-            settings = settings | {"epochs": min(how.epochs, model.config.epochs)}
-            model = create(name, **settings)
-        side = {"side": how.side} if takes_side(name) else {}
-        model.fit(train, valid, engine=how.engine, **side)
-    else:
-        model.fit(train)
+    if learns(name) and how.epochs:
+        settings = settings | {"epochs": min(how.epochs, model.config.epochs)}
+        model = create(name, **settings)
+    fit(name, model, train, valid, engine=how.engine, side=how.side)
     return _Training(settings, model, time.perf_counter() - start, getattr(model, "training", None))

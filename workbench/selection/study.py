@@ -29,7 +29,7 @@ from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 from workbench.data import Holdout, Side, Split
 from workbench.errors import NotApplicable, RequestError, WorkError, unknown
 from workbench.evaluation import METRICS, check_cutoff, evaluate, split_name
-from workbench.models import MODELS, Recommender, create, search_space, takes_side
+from workbench.models import MODELS, Recommender, create, fit, search_space
 from workbench.models.space import Choices, Range
 from workbench.models.tuned import Tried, Tuned, write_tuned
 from workbench.training import Engine, Epoch, Learning
@@ -178,8 +178,7 @@ class _Objective:
 
     def __init__(self, question: Question, parts: Split, engine: Engine, side: Side | None) -> None:
         """Raises as `tune` does for what can be known before training."""
-        self.question, self.parts, self.engine = question, parts, engine
-        self.side = {"side": side} if takes_side(question.model) else {}
+        self.question, self.parts, self.engine, self.side = question, parts, engine, side
         self.holdout: Holdout = parts.holdout("valid")
         self.device = engine.chosen()
         self.k = split_name(question.metric)[1]
@@ -198,13 +197,9 @@ class _Objective:
     def __call__(self, settings: dict[str, Any], trial: Trial) -> tuple[float, int]:
         """The mean over everyone, served by popularity where the model cannot; and the best epoch, 0 for a model that has none."""
         model: Any = create(self.question.model, **{**self.question.shared, **settings})
-        device = "cpu"
-        if self.question.learned:
-            engine = replace(self.engine, checkpoints=None, minutes=None, on_epoch=lambda epoch: _report(trial, epoch))
-            model.fit(self.parts.train, self.holdout, engine, **self.side)
-            device = self.device.name
-        else:
-            model.fit(self.parts.train)
+        engine = replace(self.engine, checkpoints=None, minutes=None, on_epoch=lambda epoch: _report(trial, epoch))
+        fit(self.question.model, model, self.parts.train, self.holdout, engine=engine, side=self.side)
+        device = self.device.name if self.question.learned else "cpu"
         found = evaluate(model, self.holdout, name=self.question.model, ks=(self.k,), fallback=self.fallback, device=device)
         return found.mean(self.question.metric), model.training.best_epoch if self.question.learned else 0
 

@@ -181,7 +181,7 @@ class Watch(Callback):
         self.curve: list[Epoch] = []
         self.best_epoch = 0
         self.best_weights: dict[str, Tensor] | None = None
-        self.resumed_from, self.trained, self.finished = 0, 0.0, True
+        self.resumed_from, self.finished = 0, True
 
     def on_train_start(self, trainer: Trainer, loop: Loop) -> None:  # type: ignore[override]
         self.progress.begin(loop.learning.last_epoch, len(self.curve))

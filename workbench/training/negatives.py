@@ -1,5 +1,6 @@
 """Items that a person did not choose: drawn uniformly or by popularity, exactly, never a seen one when asked, with their probabilities."""
 
+import math
 from typing import Literal, Self
 
 import torch
@@ -70,16 +71,26 @@ class Negatives:
         return places if self.uniform else torch.searchsorted(self.upto, places, right=True)
 
 
+def log_expected(in_batch: Tensor, n_batch: int, drawn: Tensor, n_drawn: int) -> Tensor:
+    """float (n_items,): the log of how often each item is expected among `n_batch` items of events and `n_drawn` drawn ones.
+
+    in_batch, drawn: float (n_items,), the log of each item's share of events, and of its probability in a draw.
+    """
+    return torch.logaddexp(in_batch + math.log(n_batch), drawn + math.log(n_drawn))
+
+
 class _Seen:
     """Each person's seen items as intervals on the line of weights, cut out."""
 
-    def __init__(self, starts: Tensor, skipped: Tensor, left: Tensor, total: int) -> None:
+    def __init__(self, starts: Tensor, skipped: Tensor, left: Tensor, first: Tensor, total: int) -> None:
         self.starts = starts
         """int64 (pairs,), ascending: person · total + the unseen weight before the item."""
         self.skipped = skipped
         """int64 (pairs + 1,): seen weight of all pairs up to each."""
         self.left = left
         """int64 (n_users,): weight a person has not seen; the whole where that is nothing."""
+        self.first = first
+        """int64 (n_users,): a person's first pair."""
         self.total = total
 
     @classmethod
@@ -95,12 +106,7 @@ class _Seen:
         first = torch.cat([torch.zeros(1, dtype=torch.int64), torch.bincount(users, minlength=seen.n_users).cumsum(0)])
         within = skipped[:-1] - skipped[first[users]]  # seen weight of the same person before this item
         starts = users * total + upto[items] - own - within
-        found = cls(starts, skipped, left, total)
-        found.first = first[:-1]
-        return found
-
-    first: Tensor
-    """int64 (n_users,): a person's first pair."""
+        return cls(starts, skipped, left, first[:-1], total)
 
     def to(self, device: torch.device | str) -> None:
         self.starts, self.skipped = self.starts.to(device), self.skipped.to(device)

@@ -1,6 +1,7 @@
 """What the engine trains: something that plans an epoch's batches and has a loss."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Generator, Tensor, nn
@@ -36,3 +37,13 @@ class Objective(nn.Module):
 
         The generator differs between processes; dropout draws from it.
         """
+
+
+def draw_weights(network: nn.Module, seed: int, spread: Callable[[Tensor], float]) -> None:
+    """The weights that training starts from: tables and matrices normal with the standard deviation `spread` of each, biases zero."""
+    generator = Generator().manual_seed(seed)
+    for name, weight in network.named_parameters():
+        if weight.dim() > 1:
+            nn.init.normal_(weight, std=spread(weight), generator=generator)
+        elif name.endswith("bias"):
+            nn.init.zeros_(weight)
