@@ -31,10 +31,10 @@ from workbench.training.loop import Loop
 name, settings, folder, last = sys.argv[1], eval(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
 rate = Loop.rate
 
-def dies(loop):
-    if loop.step == last:
+def dies(loop, step):
+    if step == last:
         os.kill(os.getpid(), signal.SIGKILL)
-    return rate(loop)
+    return rate(loop, step)
 
 Loop.rate = dies
 create(name, **settings).fit(*latent_log(), Engine(device="cpu", threads=1, checkpoints=folder))

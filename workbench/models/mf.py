@@ -13,10 +13,10 @@ from workbench.errors import RequestError
 from workbench.models.space import Choices, Range
 from workbench.models.storage import load_model, save_model
 from workbench.training import Engine, Learning, Negatives, Objective, Training
-from workbench.training.losses import bce_loss, bpr_loss, in_batch_softmax_loss
+from workbench.training.losses import in_batch_softmax_loss
 from workbench.training.negatives import log_expected
 from workbench.training.objective import draw_weights
-from workbench.training.pairs import pair_scores
+from workbench.training.pairs import pair_loss, rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +78,7 @@ class Mf:
         if strangers.any():
             person = int(batch.users[strangers][0])
             raise RequestError(f"{self.title} cannot score person {person}, who was not in training: name a fallback.")
-        scores: Tensor = network.people(batch.users) @ network.items.weight.T
-        return scores
+        return network.vectors[batch.users] @ network.vectors[len(network.trained) :].T
 
     def save(self, directory: Path) -> None:
         save_model(directory, "mf", self.config, self.network.state_dict())
@@ -88,19 +87,21 @@ class Mf:
     def load(cls, directory: Path) -> Self:
         config, tensors = load_model(directory, "mf", MfConfig)
         model = cls(config)
-        model.network = _Factors(len(tensors["people.weight"]), len(tensors["items.weight"]), config)
+        n_users = len(tensors["trained"])
+        model.network = _Factors(n_users, len(tensors["vectors"]) - n_users, config)
         model.network.load_state_dict(tensors)
         return model
 
 
 class _Factors(nn.Module):
+    vectors: nn.Parameter
+    """float (n_users + n_items, dimensions): the people, then the items; one table, so that a step has one gradient."""
     trained: Tensor
     """bool (n_users,)."""
 
     def __init__(self, n_users: int, n_items: int, config: MfConfig) -> None:
         super().__init__()
-        with torch.random.fork_rng(devices=[]):  # torch fills a new layer from the global generator
-            self.people, self.items = nn.Embedding(n_users, config.dimensions), nn.Embedding(n_items, config.dimensions)
+        self.vectors = nn.Parameter(torch.empty(n_users + n_items, config.dimensions))
         self.register_buffer("trained", torch.zeros(n_users, dtype=torch.bool))
         draw_weights(self, config.seed, lambda table: 0.1 / table.shape[1] ** 0.5)
 
@@ -121,18 +122,18 @@ class _Factorise(Objective):
         self.negatives.to(device)
 
     def draw(self, places: Tensor, generator: Generator) -> tuple[Tensor, ...]:
-        users, items = self.users[places], self.items[places]
+        users, items = self.users.index_select(0, places), self.items.index_select(0, places)
         if self.config.loss == "softmax":
             return users, items
         return users, torch.cat([items[:, None], self.negatives.draw_for(users, self.config.negatives, generator)], dim=1)
 
     def loss(self, *drawn: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         users, items = drawn
-        network, count = self.network, torch.full((), len(users), device=users.device)
-        if self.config.loss == "softmax":
-            candidates = torch.cat([items, more := self.negatives.draw(self.config.shared_negatives, generator)])
-            log_q = log_expected(self.popularity, len(items), self.negatives.log_q, len(more))
-            return in_batch_softmax_loss(network.people(users), network.items(candidates), candidates, log_q[candidates]), count
-        scores = pair_scores(network.people.weight, network.items.weight, users, items)  # of the item, then of its negatives
-        loss = bpr_loss if self.config.loss == "bpr" else bce_loss
-        return loss(scores[:, 0], scores[:, 1:]), count
+        vectors, first = self.network.vectors, len(self.network.trained)
+        count = torch.full((), len(users), device=users.device)
+        if self.config.loss != "softmax":
+            return pair_loss(self.config.loss, vectors, users, first + items), count
+        candidates = torch.cat([items, more := self.negatives.draw(self.config.shared_negatives, generator)])
+        log_q = log_expected(self.popularity, len(items), self.negatives.log_q, len(more))
+        people, them = rows(vectors, torch.cat([users, first + candidates])).split([len(users), len(candidates)])
+        return in_batch_softmax_loss(people, them, candidates, log_q[candidates]), count

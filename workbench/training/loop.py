@@ -75,34 +75,36 @@ class Loop(LightningModule):
         optimiser = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimiser, torch.optim.Optimizer)
         drawn = self.objective.draw(torch.cat(block), self.common)
-        sizes, losses = [len(places) for places in block], []
-        for batch in zip(*(each.split(sizes) for each in drawn), strict=True):
+        sizes, losses, counts = [len(places) for places in block], [], []
+        for step, batch in enumerate(zip(*(each.split(sizes) for each in drawn), strict=True), self.step):
             total, count = self.loss(*(each[self.global_rank :: self.trainer.world_size] for each in batch), generator=self.own)
             optimiser.zero_grad()
-            self.manual_backward(total / self.everywhere(count))
+            self.descend(total, count)
             if self.learning.clip:
                 clip_grad_norm_(self.objective.parameters(), self.learning.clip)
             for group in optimiser.param_groups:
-                group["lr"] = self.rate()
+                group["lr"] = self.rate(step)
             optimiser.step()
-            self.step += 1
-            self.total += total.detach()
-            self.count += count
             losses.append(total.detach())
+            counts.append(count)
+        self.step += len(block)
+        self.total += torch.stack(losses).sum()
+        self.count += torch.stack(counts).sum()
         self.check(torch.stack(losses), block)
 
-    def everywhere(self, count: Tensor) -> Tensor:
-        """What a process divides its sum by, so that the mean of all processes' gradients is that of the mean loss."""
+    def descend(self, total: Tensor, count: Tensor) -> None:
+        """Gradients of the mean loss. Of several processes Lightning takes the mean, so each divides by what makes that the right one."""
         if self.trainer.world_size == 1:
-            return count
-        return self.trainer.strategy.reduce(count.double(), reduce_op="mean")
+            total.backward(1.0 / count)  # its hooks would take a tenth of a small step and do nothing
+        else:
+            self.manual_backward(total / self.trainer.strategy.reduce(count.double(), reduce_op="mean"))
 
-    def rate(self) -> float:
-        """The learning rate of the coming step."""
+    def rate(self, step: int) -> float:
+        """The learning rate of this step."""
         learning, rate = self.learning, self.learning.learning_rate
         if learning.schedule == "cosine":
-            rate *= (1 + math.cos(math.pi * min(1.0, self.step / (learning.epochs * self.steps_an_epoch)))) / 2
-        return rate * min(1.0, (self.step + 1) / learning.warmup) if learning.warmup else rate
+            rate *= (1 + math.cos(math.pi * min(1.0, step / (learning.epochs * self.steps_an_epoch)))) / 2
+        return rate * min(1.0, (step + 1) / learning.warmup) if learning.warmup else rate
 
     def check(self, losses: Tensor, block: list[Tensor]) -> None:
         """Raises WorkError, naming the first step whose loss is not finite: one look at the device for the whole block."""

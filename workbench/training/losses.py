@@ -11,19 +11,6 @@ SCORE_BYTES = 8 * 2**20
 """Upper limit of the scores that `softmax_loss` holds at once."""
 
 
-def bpr_loss(positive: Tensor, negative: Tensor) -> Tensor:
-    """Σ −log σ(s⁺ − s⁻), averaged over the negatives of an example (Rendle et al., UAI 2009, eq. 4, without its penalty).
-
-    positive: float (n,); negative: float (n, k). Returns a scalar, at least 0.
-    """
-    return -logsigmoid(positive[:, None] - negative).mean(1).sum()
-
-
-def bce_loss(positive: Tensor, negative: Tensor) -> Tensor:
-    """Σ −log σ(s⁺) − Σₖ log(1 − σ(s⁻)): every item on its own; shapes as in `bpr_loss`."""
-    return gbce_loss(positive, negative, beta=1.0)
-
-
 def gbce_loss(positive: Tensor, negative: Tensor, beta: float, counted: Tensor | None = None) -> Tensor:
     """Binary cross-entropy with σ(s⁺)^β for the positive (Petrov and Macdonald, RecSys 2023, eq. 13); see `gbce_beta`.
 
