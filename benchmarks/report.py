@@ -28,12 +28,16 @@ class Row:
         return self.ours / self.peer_value if self.peer_value else None
 
 
-def write(name: str, rows: list[Row]) -> None:
-    """Print the table and write benchmarks/results/<name>.json."""
+def show(rows: list[Row]) -> None:
     print(f"{'work':24} {'peer':30} {'ours':>10} {'theirs':>10} {'ratio':>8}  goal")
     for row in rows:
         verdict = {True: "met", False: "MISSED", None: ""}[row.met]
         print(f"{row.work:24} {row.peer:30} {row.ours:10.6f} {row.peer_value:10.6f} {row.ratio or float('nan'):8.4f}  {row.goal} {verdict}")
+
+
+def write(name: str, rows: list[Row]) -> None:
+    """Print the table and write benchmarks/results/<name>.json."""
+    show(rows)
     folder = Path(__file__).parent / "results"
     folder.mkdir(exist_ok=True)
     result = {

@@ -1,6 +1,9 @@
 """`workbench train` as a person types it: what is said, what is written, and the ways it ends."""
 
 import json
+import re
+import subprocess
+import sys
 
 import pytest
 
@@ -61,6 +64,8 @@ def test_in_pieces_it_ends_like_in_one_go(run, tmp_path):
         ("mf --dataset tiny -p dimensions=many", "mf: dimensions = 'many': input should be a valid integer"),
         ("sasrec --dataset tiny -p heads=3", "sasrec: dimensions = 64 should be a multiple of heads = 3."),
         ("mf --dataset tiny --device abacus", 'device = "abacus" should be auto, cpu, cuda, cuda:N or mps.'),
+        ("mf --dataset tiny --minutes nan", "--minutes nan should be a time above 0."),
+        ("ease --dataset tiny --minutes -5", "--minutes -5 should be a time above 0."),
         ("mf --dataset tiny --minutes 5", "minutes = 5 needs a folder for checkpoints to go on from."),
         ("mf --dataset tiny -p watch=recal@10", 'there is no metric to watch "recal". Did you mean "recall"?'),
         ("mf --dataset tiny --tuned", "nobody has tuned mf for tiny yet: run `workbench tune mf --dataset tiny --budget 50`."),
@@ -79,6 +84,52 @@ def test_a_folder_that_holds_a_model_is_left_alone(run):
     assert run(f"mf --dataset tiny --output model {QUICK}")[0] == 0
     code, _, error = run(f"mf --dataset tiny --output model {QUICK}")
     assert (code, error) == (2, "workbench: --output model holds a model already; choose another folder.\n")
+
+
+def test_a_place_where_nothing_can_be_written_is_found_before_training(run, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, out, error = run(f"mf --dataset tiny --output file/model {QUICK}")
+    assert (code, error) == (2, f"workbench: --output file/model: {tmp_path / 'file'} is a file; name a folder.\n")
+    assert "epoch" not in out
+
+
+def test_settings_that_were_tuned_on_another_split_are_refused(run, home):
+    assert main(["tune", "ease", "--dataset", "tiny", "--metric", "ndcg@5", "--budget", "1"]) == 0
+    code, _, error = run("ease --dataset tiny --output model --tuned --split random")
+    assert code == 2
+    assert re.search(
+        r"--tuned: ease was tuned on tiny@.*/user_time/.*, not on tiny@.*/random/.*: tune it there, or leave --tuned out\.$", error
+    )
+    assert run("ease --dataset tiny --output model --tuned")[0] == 0
+
+
+SLEEPS = """
+import os, signal, sys
+import torch
+from workbench.cli import main
+from workbench.training.loop import Loop
+
+torch.set_num_threads(1)
+rate = Loop.rate
+
+def told(loop, step):
+    if step == 3:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return rate(loop, step)
+
+Loop.rate = told
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_sigterm_is_no_success(tiny, home, tmp_path):
+    """What a scheduler or `docker stop` sends; `train && use` must not go on."""
+    tiny()
+    command = "train mf --dataset tiny --output model --device cpu -p epochs=1000 -p batch_size=8 --checkpoints kept"
+    done = subprocess.run([sys.executable, "-c", SLEEPS, *command.split()], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "model").exists()
 
 
 def test_checkpoints_of_another_model_are_refused_and_damaged_ones_found(run, tmp_path):

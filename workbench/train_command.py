@@ -1,6 +1,8 @@
 """`workbench train`: its options and what it prints."""
 
 import argparse
+import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +38,8 @@ def train(options: argparse.Namespace, given: Mapping[str, str]) -> int:
     model: Any = create(options.model, tuned_for=options.dataset if options.tuned else None, **given)
     check_ranges({"dataset": options.dataset, "split": options.split, "seed": options.seed}, {"dataset", "split", "seed"})
     _check_output(options.output)
+    if options.minutes is not None and not 0 < options.minutes < math.inf:
+        raise RequestError(f"--minutes {options.minutes:g} should be a time above 0.")
     if not learns(options.model) and (options.checkpoints or options.minutes):
         raise RequestError(f"{options.model} is trained in one go: it takes neither --checkpoints nor --minutes.")
     engine = Engine(
@@ -49,6 +53,8 @@ def train(options: argparse.Namespace, given: Mapping[str, str]) -> int:
     print(f"device: {engine.chosen().name}, {engine.chosen().threads} threads ({engine.chosen().reason})")
     data = load_dataset(options.dataset)
     parts = data.split(options.split, seed=options.seed)
+    if options.tuned:
+        _check_tuned(options, parts.holdout("valid").label)
     fit(options.model, model, parts.train, parts.holdout("valid"), engine=engine, side=side_information(data))
     if learns(options.model):
         if not model.training.finished:
@@ -61,10 +67,23 @@ def train(options: argparse.Namespace, given: Mapping[str, str]) -> int:
 
 
 def _check_output(folder: Path) -> None:
+    """What would stop the model from being written after hours."""
     if (folder / "model.json").exists():
         raise RequestError(f"--output {folder} holds a model already; choose another folder.")
-    if folder.exists() and not folder.is_dir():
-        raise RequestError(f"--output {folder} is a file; name a folder.")
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise RequestError(f"--output {folder}: {there} is a file; name a folder.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise RequestError(f"--output {folder}: nothing can be written in {there}; choose another folder.")
+
+
+def _check_tuned(options: argparse.Namespace, label: str) -> None:
+    """On another split, the validation part that settings were chosen on may be what this one tests on."""
+    from workbench.models import read_tuned
+
+    found = read_tuned(options.dataset, options.model)
+    if found is not None and found.found_on != label:
+        raise RequestError(f"--tuned: {options.model} was tuned on {found.found_on}, not on {label}: tune it there, or leave --tuned out.")
 
 
 def _print_epoch(epoch: "Epoch") -> None:

@@ -73,13 +73,13 @@ def test_without_groupings_there_is_nothing():
 
 
 @pytest.mark.parametrize("table", ["users", "items", "texts"])
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), 1e39])
 def test_a_cell_that_is_no_finite_number_is_named(table, value):
-    cells = torch.zeros(4, 3)
+    cells = torch.zeros(4, 3, dtype=torch.float64)
     cells[2, 1] = cells[3, 0] = value
     with pytest.raises(RequestError) as caught:
         Side(**{table: cells})
-    assert str(caught.value) == f"features of {table}, row 2, column 1: {value} is not a finite number."
+    assert str(caught.value) == f"features of {table}, row 2, column 1: {value} is not a finite number in 32 bits."
 
 
 @pytest.mark.parametrize("shape", [(4,), (4, 3, 2), (4, 0), ()])

@@ -111,8 +111,25 @@ def test_a_flipped_byte_in_a_saved_model_is_found(log, tmp_path):
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    with pytest.raises(WorkError, match=r"is damaged: it hashes to [0-9a-f]{12}…, model.json says [0-9a-f]{12}…"):
+    with pytest.raises(WorkError, match=r"is damaged: settings and weights hash to [0-9a-f]{12}…, model.json says [0-9a-f]{12}…"):
         MODELS["ease"][0].load(tmp_path)
+
+
+@pytest.mark.parametrize(("written", "flipped"), [('"heads": 2', '"heads": 0'), ('"layers": 1', '"layers": 3'), ('"sasrec"', '"sasreb"')])
+def test_a_flipped_bit_in_the_settings_of_a_saved_model_is_found(log, tmp_path, written, flipped):
+    """Any of them would load, or end in a trace: a model of other settings than its weights were learnt with."""
+    create("sasrec", epochs=1, layers=1, dimensions=8).fit(log).save(tmp_path)
+    text = (tmp_path / "model.json").read_text()
+    assert text.count(written) == 1
+    (tmp_path / "model.json").write_text(text.replace(written, flipped))
+    with pytest.raises(WorkError, match=r"is damaged: settings and weights hash to"):
+        MODELS["sasrec"][0].load(tmp_path)
+
+
+def test_true_is_no_number():
+    with pytest.raises(RequestError, match=r"sasrec: dimensions = True: input should be a number or a text\."):
+        create("sasrec", dimensions=True)
+    assert create("sasrec", whole=False).config.whole is False
 
 
 def test_a_model_of_another_kind_or_none_is_refused(log, tmp_path):

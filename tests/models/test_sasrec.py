@@ -188,3 +188,13 @@ def test_a_person_of_one_event_does_not_disturb(trained):
 def test_nearly_all_dropped_still_trains():
     model = create("sasrec", epochs=1, **SMALL, dropout=0.999).fit(cycle()[0], None, CPU)
     assert all(weight.isfinite().all() for weight in model.network.parameters())
+
+
+@pytest.mark.parametrize(
+    "settings", [{"loss": "gbce", "negatives": 256}, {"loss": "softmax"}, {"loss": "sampled_softmax", "negatives": 256}], ids=str
+)
+def test_two_threads_add_up_in_one_order(settings):
+    """So many numbers that torch shares them out."""
+    train, _ = latent_log(n_users=60)
+    first, second = (create("sasrec", epochs=2, **settings).fit(train, None, Engine(device="cpu", threads=2)) for _ in range(2))
+    assert torch.equal(first.network.items.weight, second.network.items.weight)

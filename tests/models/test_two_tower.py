@@ -33,8 +33,8 @@ def two_groups(seed: int = 0) -> Interactions:
     return interactions(rows, N_USERS, N_ITEMS)
 
 
-def trained(side: Side | None = None, **settings) -> TwoTower:
-    return create("two_tower", **{**FAST, "epochs": 15, **settings}).fit(two_groups(), None, CPU, side)
+def trained(side: Side | None = None, engine: Engine = CPU, **settings) -> TwoTower:
+    return create("two_tower", **{**FAST, "epochs": 15, **settings}).fit(two_groups(), None, engine, side)
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +220,18 @@ def test_a_loaded_model_has_its_features_and_scores(all_tables, tmp_path):
     assert torch.equal(loaded.new_item_vectors(new), all_tables.new_item_vectors(new))
 
 
+def test_a_checkpoint_holds_no_features(tmp_path):
+    """Data, and with vectors of texts most of the bytes by far."""
+    trained(
+        Side(items=ONE_HOT, texts=torch.randn(N_ITEMS, 5000)), epochs=1, dimensions=4, engine=Engine(device="cpu", checkpoints=tmp_path)
+    )
+    state = torch.load(tmp_path / "epoch-00001.ckpt", weights_only=True)
+    assert not any(tensor.numel() == N_ITEMS * 5000 for tensor in state["state_dict"].values())
+    (file,) = tmp_path.glob("*.ckpt")
+    learnt = 5000 * 4 * 4  # bytes of the projection of the texts; Adam has two numbers for each weight
+    assert file.stat().st_size < 4 * learnt + 2**16 < N_ITEMS * 5000 * 4
+
+
 # Features that do not fit
 
 
@@ -247,7 +259,7 @@ def test_people_of_one_event_each_teach_nothing():
 @pytest.mark.parametrize(("tables", "hidden"), [({}, 0.0), ({"items": ONE_HOT}, 0.75), ({"texts": ONE_HOT}, 0.75)])
 def test_an_items_own_vector_is_hidden_only_where_there_are_features(tables, hidden):
     """And in training alone: the share of items that are where their features put them."""
-    network = _Towers(N_USERS, N_ITEMS, tables, create("two_tower", dimensions=16, dropout=0.0, id_dropout=0.75).config)
+    network = _Towers(N_ITEMS, tables, create("two_tower", dimensions=16, dropout=0.0, id_dropout=0.75).config)
     network.met.fill_(True)
     items = torch.arange(N_ITEMS).repeat(100)
     with torch.no_grad():
@@ -262,7 +274,7 @@ def test_an_items_own_vector_is_hidden_only_where_there_are_features(tables, hid
 
 def objective(log: Interactions, **settings) -> _Retrieve:
     config = create("two_tower", **{**FAST, "dropout": 0.0, "length": 3, **settings}).config
-    network = _Towers(log.n_users, log.n_items, {}, config)
+    network = _Towers(log.n_items, {}, config)
     network.met.copy_((log.events_per_item > 0)[:, None])
     return _Retrieve(network, log, config)
 

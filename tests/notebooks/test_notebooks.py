@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import nbformat
+import pandas as pd
 import pytest
 
 from tests.conftest import ROOT
@@ -107,16 +108,22 @@ def test_nbval_fails_when_a_checked_number_is_broken(name, tmp_path):
 
 
 def test_the_rounding_of_the_checked_numbers_cannot_flip(project):
-    """Another BLAS moves a metric by 1e-4 at most; each unrounded value is ten times further from where its rounding would change."""
+    """Another BLAS moves a metric by 1e-4 at most; each unrounded value is ten times further from where its rounding would change.
+
+    A model that learns becomes another one, as far away as another training of it: four times what a mean of trainings varies.
+    """
     printed = dict(line.split(maxsplit=1) for line in cells("02_retrieval", "nbval-check-output")[0].outputs[0].text.splitlines())
     assert set(printed) == set(parse_names(notebook_parameters("02_retrieval")["models"].default))
     done = run("02_retrieval", {})
     wanted = ("map", 100, "everyone")
     exact = {row["model"]: row["value"] for row in done.record["metrics"] if (row["name"], row["k"], row["slice"]) == wanted}
+    people = pd.read_parquet(done.folder / "metrics.parquet", columns=["model", "training", "map@100"])
+    by_training = people.groupby(["model", "training"])["map@100"].mean()
     for name, text in printed.items():
-        if learns(name):  # another BLAS trains another model: what is checked is far from a tie
+        if learns(name):
             assert text == "above popularity"
-            assert exact[name] > 1.1 * exact["popularity"], f"{name}: {exact[name]} is near popularity's {exact['popularity']}"
+            means = by_training[name]
+            assert means.mean() - exact["popularity"] > 4 * means.std() / len(means) ** 0.5, f"{name}: {means} is near popularity's"
         else:
             assert f"{exact[name]:.2f}" == text
             assert abs(exact[name] - float(text)) < 0.005 - 0.001, f"{name}: {exact[name]} is near an edge of its rounding"

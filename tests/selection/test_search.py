@@ -119,6 +119,15 @@ def test_a_study_on_another_split_may_have_seen_this_ones_test_part(parts, tell,
     assert (choice.settings, choice.tuned_by, len(choice.trials)) == ({"epochs": 1}, 0, 1)
 
 
+def test_the_best_epoch_is_the_best_by_the_metric_that_decides(parts, tell):
+    """Also on a catalogue smaller than the cut-off that models watch when nobody says."""
+    tell("mf", QUICK, parts.holdout("valid").label)
+    fallback = create("popularity").fit(parts.train)
+    choice = search("mf", parts, "recall@3", tuned=True, ks=(3,), fallback=fallback, how=HOW)
+    assert choice.trainings[0].watch == "recall@3"
+    assert choice.settings == QUICK, "no setting of the model"
+
+
 def test_a_model_that_learns_is_judged_in_training_and_keeps_its_best_epoch(parts, tell):
     tell("mf", QUICK, parts.holdout("valid").label)
     choice = searched("mf", parts)

@@ -12,12 +12,12 @@ from filelock import FileLock
 from tests.conftest import ROOT
 from workbench.cli import main
 from workbench.data import Holdout, Interactions, load_dataset
-from workbench.errors import RequestError, WorkError
+from workbench.errors import NotApplicable, RequestError, WorkError
 from workbench.evaluation import evaluate
 from workbench.models import create
 from workbench.models.mf import Mf, MfConfig
 from workbench.models.space import Range
-from workbench.models.tuned import read_tuned, tuned_path
+from workbench.models.tuned import read_tuned, read_tuned_file, tuned_path
 from workbench.selection import study
 from workbench.selection.study import Budget, Question, parse_budget, tune
 from workbench.testing import latent_log
@@ -68,12 +68,12 @@ def test_a_budget_of_trials_counts_all_and_one_of_time_this_call():
 
 
 def test_the_first_trial_is_the_defaults_and_the_best_makes_the_model_again(parts, storage):
-    found = tune("ease", parts, "ndcg@10", "6", storage=storage, command="as typed")
+    found = tune("ease", parts, "ndcg@10", "12", storage=storage, command="as typed")
     assert found == read_tuned("own", "ease")
     assert settings_of(found)[0] == {"l2": 250.0}
     assert found.default_value == found.tried[0].value
     assert found.value == max(trial.value for trial in found.tried) > found.default_value
-    assert (found.trials, found.pruned, found.failed, found.command) == (6, 0, 0, "as typed")
+    assert (found.trials, found.pruned, found.failed, found.command) == (12, 0, 0, "as typed")
     assert found.found_on == parts.valid.label
     again = evaluate(create("ease", tuned_for="own").fit(parts.train), parts.valid, ks=(10,))
     assert again.mean("ndcg@10") == found.value
@@ -91,12 +91,18 @@ def test_a_seed_decides_what_is_tried_and_so_does_no_interruption(parts, storage
 
 
 def test_another_question_is_another_study(parts, storage):
-    tune("item_knn", parts, "ndcg@10", "3", storage=storage)
-    assert tune("item_knn", parts, "recall@10", "1", storage=storage).trials == 1
-    assert tune("item_knn", parts, "ndcg@10", "1", storage=storage, given={"shrink": "5"}).settings == {"shrink": 5.0, "k": 100}
+    """In one database, where every question finds its own again."""
+
+    def asked(where, metric, budget, **said):
+        storage.with_suffix(".toml").unlink(missing_ok=True)
+        return tune("item_knn", where, metric, budget, storage=storage, **said)
+
+    asked(parts, "ndcg@10", "3")
+    assert asked(parts, "recall@10", "1").trials == 1
+    assert asked(parts, "ndcg@10", "1", given={"shrink": "5"}).settings == {"shrink": 5.0, "k": 100}
     elsewhere = Parts(parts.train, replace(parts.valid, label="another"))
-    assert tune("item_knn", elsewhere, "ndcg@10", "1", storage=storage).found_on == "another"
-    assert tune("item_knn", parts, "ndcg@10", "3", storage=storage).trials == 3
+    assert asked(elsewhere, "ndcg@10", "1").found_on == "another"
+    assert asked(parts, "ndcg@10", "3").trials == 3
 
 
 def test_only_validation_is_looked_at(tiny, home):
@@ -184,6 +190,47 @@ def test_a_damaged_database_is_named(parts, storage):
         tune("ease", parts, "ndcg@10", "1", storage=storage)
 
 
+def test_better_settings_that_stand_there_stay(parts, storage):
+    """Shipped ones come without their database, so a study begins anew with the defaults."""
+    better = tune("ease", parts, "ndcg@10", "12", storage=storage)
+    assert better.value > better.default_value
+    written = storage.with_suffix(".toml").read_text()
+    storage.unlink()
+    assert tune("ease", parts, "ndcg@10", "1", storage=storage).value == better.default_value
+    assert storage.with_suffix(".toml").read_text() == written
+    again = tune("ease", parts, "ndcg@10", "12", storage=storage)
+    assert again.settings == better.settings
+    assert storage.with_suffix(".toml").read_text() != written, "as good, and newer"
+
+
+def test_settings_for_another_question_are_not_overwritten(parts, storage):
+    tune("ease", parts, "ndcg@10", "1", storage=storage)
+    written = storage.with_suffix(".toml").read_text()
+    with pytest.raises(
+        RequestError, match=r"ease\.toml holds what was found for ndcg@10 on .*: move it away before you tune for recall@5 on "
+    ):
+        tune("ease", parts, "recall@5", "1", storage=storage)
+    assert storage.with_suffix(".toml").read_text() == written
+
+
+def test_a_damaged_file_is_replaced(parts, storage):
+    storage.parent.mkdir(parents=True)
+    storage.with_suffix(".toml").write_text("[settings")
+    found = tune("ease", parts, "ndcg@10", "1", storage=storage)
+    assert read_tuned_file(storage.with_suffix(".toml")) == found
+
+
+@pytest.mark.parametrize("metric", ["diversity@5", "mean_popularity@5"])
+def test_what_is_not_to_be_maximised_or_needs_vectors_is_refused(metric):
+    with pytest.raises(RequestError, match=f'no metric to tune for "{metric[:-2]}"'):
+        Question.of("ease", metric)
+
+
+def test_graded_gains_need_grades(parts, storage):
+    with pytest.raises(NotApplicable, match=r"ndcg_linear@5 to tune for needs more than one grade of relevance"):
+        tune("ease", parts, "ndcg_linear@5", "1", storage=storage)
+
+
 def test_a_model_that_learns_is_pruned_and_trains_as_long_as_its_best_epoch(parts, home, monkeypatch):
     monkeypatch.setitem(Mf.space, "weight_decay", Range(0.5, 3.0))
     told = []
@@ -196,7 +243,8 @@ def test_a_model_that_learns_is_pruned_and_trains_as_long_as_its_best_epoch(part
     assert all(trial.value is None for trial in pruned)
     assert found.shared == {"epochs": 5, "patience": 5, "batch_size": 64, "dimensions": 8, "watch": "ndcg@10"}
     assert found.settings["patience"] == 0
-    assert 1 <= found.settings["epochs"] <= 5
+    assert found.settings["epochs"] == 5, "the schedule of the learning rate stays what it was"
+    assert 1 <= found.settings["stop_after"] <= 5
     assert found.tried[0].settings["weight_decay"] == MfConfig().weight_decay < 0.5, "outside of the space, and tried all the same"
     again = create("mf", tuned_for="own").fit(parts.train)
     judged = evaluate(again, parts.valid, ks=(10,), fallback=create("popularity").fit(parts.train))

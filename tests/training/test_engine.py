@@ -382,7 +382,9 @@ def test_what_is_watched_is_what_evaluate_says():
     ("watch", "error", "words"),
     [
         ("ndgc@10", RequestError, 'no metric to watch "ndgc". Did you mean "ndcg"'),
-        ("ndcg@21", NotApplicable, "k = 21 should be between 1 and 20"),
+        ("ndcg@21", NotApplicable, "ndcg@21 to watch: k = 21 should be between 1 and 20"),
+        ("diversity@5", RequestError, 'no metric to watch "diversity"'),
+        ("ndcg_exponential@5", NotApplicable, "ndcg_exponential@5 to watch needs more than one grade of relevance"),
     ],
 )
 def test_what_cannot_be_watched_is_refused(board, watch, error, words):

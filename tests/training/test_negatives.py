@@ -118,6 +118,13 @@ def test_the_probabilities_sum_to_one():
         assert Negatives.of(train, kind, alpha=alpha).log_q.double().exp().sum().item() == pytest.approx(1.0, abs=1e-5)
 
 
+def test_a_power_of_any_size_is_no_overflow():
+    """3,000 events to the 100th power are beyond float64; the most popular item is then all but certain."""
+    train = interactions([(user, 0) for user in range(3000)] + [(0, 1)], 3000, 5)
+    drawn = Negatives.of(train, "popularity", alpha=100.0).draw(1000, Generator().manual_seed(0))
+    assert (drawn == 0).all()
+
+
 def test_no_item_is_out_of_reach():
     """Though 20 to the power of 20 is to 1 as nothing is."""
     skewed = interactions([(u, 0) for u in range(19)], 19, 5)

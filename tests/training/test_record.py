@@ -31,7 +31,19 @@ def test_a_gpu_that_does_not_tell_is_no_number(monkeypatch):
 
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda name: None)
     monkeypatch.setattr(torch.cuda, "utilization", silent)
-    assert Meter(Device("cuda:0", "bf16", 1, "in a test")).utilisation() is None
+    meter = Meter(Device("cuda:0", "bf16", 1, "in a test"))
+    meter.look()
+    assert meter.utilisation() is None
+
+
+def test_utilisation_of_a_gpu_is_the_mean_of_what_was_seen_in_training(monkeypatch):
+    seen = iter([90, 70])
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda name: None)
+    monkeypatch.setattr(torch.cuda, "utilization", lambda name: next(seen))
+    meter = Meter(Device("cuda:0", "bf16", 1, "in a test"))
+    meter.look()
+    meter.look()
+    assert meter.utilisation() == pytest.approx(0.8)
 
 
 def test_the_best_is_the_kept_epochs():

@@ -27,10 +27,12 @@ class Side:
         for name, table in self.tables().items():
             if table.dim() != 2 or not table.shape[1]:
                 raise RequestError(f"features of {name} have shape {tuple(table.shape)}; a table has rows and columns.")
-            broken = torch.nonzero(~table.isfinite())
+            broken = torch.nonzero(~table.float().isfinite())
             if len(broken):
                 row, column = broken[0].tolist()
-                raise RequestError(f"features of {name}, row {row}, column {column}: {table[row, column].item()} is not a finite number.")
+                raise RequestError(
+                    f"features of {name}, row {row}, column {column}: {table[row, column].item()} is not a finite number in 32 bits."
+                )
 
     def __repr__(self) -> str:
         return f"Side({', '.join(f'{name} {tuple(table.shape)}' for name, table in self.tables().items()) or 'nothing'})"

@@ -1,5 +1,6 @@
 """Full-ranking evaluation in one streaming pass: score a batch, mask the seen, keep the top k; all metrics at all k from what was kept."""
 
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from workbench.data import Holdout, UserBatch
-from workbench.errors import NotApplicable, RequestError, WorkError
+from workbench.errors import NotApplicable, RequestError, WorkError, unknown
 from workbench.evaluation.contrast import Contrast
 from workbench.evaluation.exposure import set_interval
 from workbench.evaluation.intervals import Interval
@@ -174,6 +175,25 @@ def check_cutoff(k: int, n_items: int) -> None:
     """Raises NotApplicable unless 1 <= k <= n_items."""
     if not 1 <= k <= n_items:
         raise NotApplicable(f"k = {k} should be between 1 and {n_items}, the size of the catalogue.")
+
+
+def check_maximised(metric: str, purpose: str, holdout: Holdout | None = None) -> None:
+    """Raises RequestError unless this is "name@k" of a metric that is better when higher and asks for no vectors of items.
+
+    purpose: "to watch", say. With a holdout raises NotApplicable too, where its catalogue or its grades leave nothing to measure.
+    """
+    found = re.fullmatch(r"([a-z_]+)@([1-9]\d{0,5})", metric)
+    if found is None:
+        raise RequestError(f'metric = "{metric}" should be a metric at a cut-off, like ndcg@10.')
+    better = [name for name, of in METRICS.items() if of.direction == "higher" and of.needs != "vectors"]
+    if found[1] not in better:
+        raise unknown(f"metric {purpose}", found[1], better)
+    if holdout is None:
+        return
+    if int(found[2]) > holdout.n_items:
+        raise NotApplicable(f"{metric} {purpose}: k = {found[2]} should be between 1 and {holdout.n_items}, the size of the catalogue.")
+    if METRICS[found[1]].needs == "grades" and not (holdout.truth.grades > 1).any():
+        raise NotApplicable(f"{metric} {purpose} needs more than one grade of relevance; here every liked item is liked alike.")
 
 
 def cutoffs(k: int, n_items: int) -> tuple[int, ...]:

@@ -55,10 +55,14 @@ def create(name: str, *, tuned_for: str | None = None, **settings: Any) -> Recom
         if setting not in known:
             raise unknown(f"setting of {name}", setting, known)
     try:
-        return model(TypeAdapter(config).validate_python(settings))  # type: ignore[no-any-return]
+        checked = TypeAdapter(config).validate_python(settings)
     except ValidationError as error:
         first = error.errors()[0]
         raise RequestError(f"{name}: {first['loc'][0]} = {first['input']!r}: {first['msg'].lower()}.") from None
+    for setting, value in settings.items():
+        if isinstance(value, bool) and not isinstance(getattr(checked, setting), bool):  # True is 1 to Python
+            raise RequestError(f"{name}: {setting} = {value}: input should be a number or a text.")
+    return model(checked)  # type: ignore[no-any-return]
 
 
 def grid(name: str) -> dict[str, tuple[Any, ...]]:

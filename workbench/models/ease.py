@@ -26,7 +26,7 @@ class Ease:
     inductive = True
     personal = True
     grid: ClassVar = {"l2": (50.0, 100.0, 250.0, 500.0, 1000.0)}
-    space: ClassVar = {"l2": Range(10.0, 10_000.0, log=True)}
+    space: ClassVar = {"l2": Range(10.0, 100_000.0, log=True)}
 
     weights: Tensor
     """float32 (n_items, n_items)."""

@@ -26,7 +26,7 @@ SCORED = 256
 @dataclass(frozen=True, kw_only=True)
 class SasRecConfig(Learning):
     batch_size: Annotated[int, Field(ge=1)] = 16
-    """Windows for each step, and of short ones as many more as have together as many targets."""
+    """Windows for each step, and of short ones as many more as have together as many targets, up to four times as many."""
     dimensions: Annotated[int, Field(ge=1)] = 64
     """Width of the network; a multiple of `heads`."""
     layers: Annotated[int, Field(ge=1)] = 2
@@ -193,7 +193,7 @@ class _NextItem(Objective):
         if config.loss == "gbce":
             negatives = self.negatives.draw(len(starts) * config.negatives, generator).view(len(starts), -1)
             positive = (states * self.network.items(targets)).sum(2)
-            negative = states @ items[negatives].transpose(1, 2)
+            negative = states @ self.network.items(negatives).transpose(1, 2)  # an index's gradients are added up in any order
             return gbce_loss(positive, negative, gbce_beta(config.negatives, self.network.n_items, config.calibration), real), count
         flat, targets, real = states.flatten(0, 1), targets.clamp(max=self.network.n_items - 1).flatten(), real.flatten()
         if config.loss == "softmax":

@@ -1,4 +1,4 @@
-"""Models on disk: settings as JSON, weights as safetensors, a sha256 that ties them together. No pickle."""
+"""Models on disk: settings as JSON, weights as safetensors, a sha256 of both. No pickle."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ def save_model(directory: Path, kind: str, config: Any, tensors: Mapping[str, Te
     with whole_file(directory / "weights.safetensors") as path:
         path.write_bytes(weights)
     with whole_file(directory / "model.json") as path:
-        write_json(path, {"model": kind, "config": asdict(config), "weights_sha256": hashlib.sha256(weights).hexdigest()})
+        write_json(path, {"model": kind, "config": asdict(config), "sha256": _sha256(kind, asdict(config), weights)})
 
 
 def load_model(directory: Path, kind: str, config_type: type[Config]) -> tuple[Config, dict[str, Tensor]]:
@@ -32,15 +32,18 @@ def load_model(directory: Path, kind: str, config_type: type[Config]) -> tuple[C
     try:
         description = json.loads((directory / "model.json").read_text(encoding="utf-8"))
         weights = (directory / "weights.safetensors").read_bytes()
-        found, expected = description["model"], description["weights_sha256"]
-        config = config_type(**description["config"]) if found == kind else None
+        found, settings, expected = description["model"], description["config"], description["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WorkError(f"{directory} holds no readable model: {error}.") from error
-    if config is None:
+    if (actual := _sha256(found, settings, weights)) != expected:
+        raise WorkError(f"{directory} is damaged: settings and weights hash to {actual[:12]}…, model.json says {str(expected)[:12]}….")
+    if found != kind:
         raise WorkError(f'{directory} holds the model "{found}", not "{kind}".')
-    if (actual := hashlib.sha256(weights).hexdigest()) != expected:
-        raise WorkError(f"{directory / 'weights.safetensors'} is damaged: it hashes to {actual[:12]}…, model.json says {expected[:12]}….")
     try:
-        return config, load(weights)
-    except SafetensorError as error:
-        raise WorkError(f"{directory / 'weights.safetensors'} is no safetensors file: {error}.") from error
+        return config_type(**settings), load(weights)
+    except (TypeError, SafetensorError) as error:
+        raise WorkError(f"{directory} was not written by this version: {error}.") from error
+
+
+def _sha256(kind: str, settings: Mapping[str, Any], weights: bytes) -> str:
+    return hashlib.sha256(json.dumps([kind, settings], sort_keys=True).encode() + weights).hexdigest()

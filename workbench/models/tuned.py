@@ -43,7 +43,7 @@ class Tuned:
     """The best settings of a study, and the study."""
 
     settings: dict[str, Setting]
-    """What was searched and what was given; of a model that learns by gradient also `epochs`, those that its best training took."""
+    """What was searched and what was given; of a model that learns by gradient also how long its best training took."""
     found_on: str
     """`Holdout.label` of the validation part: the settings are fit for judging on another part of the same split alone."""
     metric: str
@@ -75,7 +75,11 @@ def tuned_path(dataset: str, model: str) -> Path:
 
 def read_tuned(dataset: str, model: str) -> Tuned | None:
     """What was found for `model` on `dataset`, None where nobody searched. Raises WorkError for a file that is damaged or no such thing."""
-    path = tuned_path(dataset, model)
+    return read_tuned_file(tuned_path(dataset, model))
+
+
+def read_tuned_file(path: Path) -> Tuned | None:
+    """As `read_tuned`."""
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -122,4 +126,4 @@ def _first(error: ValidationError | TypeError) -> str:
 
 
 def _shown(path: Path) -> str:
-    return path.relative_to(home()).as_posix()
+    return path.relative_to(home()).as_posix() if path.is_relative_to(home()) else path.name

@@ -69,7 +69,7 @@ class TwoTower:
         """Raises RequestError for features that do not fit the log."""
         side = side or Side()
         side.check(train)
-        self.network = _Towers(train.n_users, train.n_items, side.tables(), self.config)
+        self.network = _Towers(train.n_items, side.tables(), self.config)
         self.network.met.copy_((train.events_per_item > 0)[:, None])
         objective = _Retrieve(self.network, train, self.config)
         self.training = (engine or Engine()).train(objective, self.config, model=self, kind="two_tower", train=train, valid=valid)
@@ -125,14 +125,15 @@ class TwoTower:
         return top_k(likeness, k, torch.arange(len(vectors)))[0]
 
     def save(self, directory: Path) -> None:
-        save_model(directory, "two_tower", self.config, self.network.state_dict())
+        tables = {f"side_{name}": table for name, table in self.network.tables().items()}
+        save_model(directory, "two_tower", self.config, {**self.network.state_dict(), **tables})
 
     @classmethod
     def load(cls, directory: Path) -> Self:
         config, tensors = load_model(directory, "two_tower", TwoTowerConfig)
         model = cls(config)
-        tables = {name.removeprefix("side_"): table for name, table in tensors.items() if name.startswith("side_")}
-        model.network = _Towers(int(tensors["n_users"]), len(tensors["own.weight"]), tables, config)
+        tables = {name.removeprefix("side_"): tensors.pop(name) for name in list(tensors) if name.startswith("side_")}
+        model.network = _Towers(len(tensors["own.weight"]), tables, config)
         model.network.load_state_dict(tensors)
         return model
 
@@ -140,9 +141,8 @@ class TwoTower:
 class _Towers(nn.Module):
     met: Tensor
     """bool (n_items, 1): had by somebody in training. The others have no vector of their own."""
-    n_users: Tensor
 
-    def __init__(self, n_users: int, n_items: int, tables: dict[str, Tensor], config: TwoTowerConfig) -> None:
+    def __init__(self, n_items: int, tables: dict[str, Tensor], config: TwoTowerConfig) -> None:
         super().__init__()
         d, self.n_items, self.id_dropout = config.dimensions, n_items, config.id_dropout
         with torch.random.fork_rng(devices=[]):  # torch fills a new layer from the global generator
@@ -152,9 +152,8 @@ class _Towers(nn.Module):
         self.recency = nn.Parameter(torch.zeros(config.length))  # log weight of the latest event, the one before, …
         self.dropout = Dropout(config.dropout)
         self.register_buffer("met", torch.zeros(n_items, 1, dtype=torch.bool))
-        self.register_buffer("n_users", torch.tensor(n_users))
         for name, table in tables.items():
-            self.register_buffer(f"side_{name}", table.float())
+            self.register_buffer(f"side_{name}", table.float(), persistent=False)  # data, which no checkpoint holds
         draw_weights(self, config.seed, lambda weight: weight.shape[1] ** -0.5)
 
     def item_shapes(self) -> dict[str, int]:
@@ -163,6 +162,9 @@ class _Towers(nn.Module):
     def side(self, name: str) -> Tensor:
         table: Tensor = getattr(self, f"side_{name}")
         return table
+
+    def tables(self) -> dict[str, Tensor]:
+        return {name: self.side(name) for name in ("users", "items", "texts") if f"of_{name}" in self.sides}
 
     def project(self, tables: dict[str, Tensor]) -> Tensor:
         """float (n, d): the sum of what the features of these items say; tables: by name, each with n rows."""

@@ -60,7 +60,7 @@ def search(name: str, parts: Split, metric: str, *, tuned: bool, trainings: int 
 
     The best by the mean of `metric` is chosen; of equals the first in the grid's order. A model that draws at random is then trained
     `trainings` times in all, with seeds from 0 on, or from the one among its settings. One that learns by gradient keeps the weights that
-    were best on validation. Where the split's refit policy is "train+valid" the chosen settings are trained once more, on both parts, for
+    were best by it. Where the split's refit policy is "train+valid" the chosen settings are trained once more, on both parts, for
     as many epochs as were best.
     `judged`: `ks`, `fallback` and so on, for `evaluate`.
     """
@@ -72,12 +72,12 @@ def search(name: str, parts: Split, metric: str, *, tuned: bool, trainings: int 
     options = grid(name) if tuned and not found else {}
     tried: list[tuple[_Training, Evaluation]] = []
     for values in product(*options.values()):
-        training = _train(name, parts.train, given | dict(zip(options, values, strict=True)), how, holdout)
+        training = _train(name, parts.train, given | dict(zip(options, values, strict=True)), how, holdout, metric)
         tried.append((training, evaluate(training.model, holdout, name=name, **judged)))
     best, result = max(tried, key=lambda each: each[1].mean(metric))
     first = best.settings.get("seed", 0)
     seeded = [{**best.settings, "seed": first + n} for n in range(trainings)] if draws_at_random(name) else [best.settings]
-    made = [best, *(_train(name, parts.train, settings, how, holdout) for settings in seeded[1:])]
+    made = [best, *(_train(name, parts.train, settings, how, holdout, metric) for settings in seeded[1:])]
     validation = pool([result, *(evaluate(training.model, holdout, name=name, **judged) for training in made[1:])])
     learnt = tuple(training.learnt for training in made if training.learnt)
     if parts.refit != "train":
@@ -110,11 +110,14 @@ class _Training:
     learnt: Training | None
 
 
-def _train(name: str, train: Interactions, settings: dict[str, Any], how: How, valid: Holdout | None = None) -> _Training:
+def _train(
+    name: str, train: Interactions, settings: dict[str, Any], how: How, valid: Holdout | None = None, metric: str | None = None
+) -> _Training:
+    """metric: what the best epoch on `valid` is the best by, unless the settings say."""
     start = time.perf_counter()
     model: Any = create(name, **settings)
-    if learns(name) and how.epochs:
-        settings = settings | {"epochs": min(how.epochs, model.config.epochs)}
-        model = create(name, **settings)
+    if learns(name):
+        settings = settings | ({"epochs": min(how.epochs, model.config.epochs)} if how.epochs else {})
+        model = create(name, **({"watch": metric} if metric else {}), **settings)
     fit(name, model, train, valid, engine=how.engine, side=how.side)
     return _Training(settings, model, time.perf_counter() - start, getattr(model, "training", None))

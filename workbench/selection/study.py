@@ -8,6 +8,7 @@ import contextlib
 import datetime
 import hashlib
 import json
+import math
 import platform
 import re
 import time
@@ -21,17 +22,18 @@ from typing import Any, Literal
 import numpy as np
 import optuna
 import sqlalchemy
+import torch
 from filelock import FileLock, Timeout
 from optuna import Study, Trial
 from optuna.trial import FrozenTrial, TrialState
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
 from workbench.data import Holdout, Side, Split
-from workbench.errors import NotApplicable, RequestError, WorkError, unknown
-from workbench.evaluation import METRICS, check_cutoff, evaluate, split_name
+from workbench.errors import NotApplicable, RequestError, WorkError
+from workbench.evaluation import check_maximised, evaluate, split_name
 from workbench.models import MODELS, Recommender, create, fit, search_space
 from workbench.models.space import Choices, Range
-from workbench.models.tuned import Tried, Tuned, write_tuned
+from workbench.models.tuned import Tried, Tuned, read_tuned_file, write_tuned
 from workbench.training import Engine, Epoch, Learning
 from workbench.training.judge import Judge
 
@@ -93,7 +95,7 @@ class Question:
         space = search_space(model)
         if not space:
             raise RequestError(f"{model} has no settings worth a search. ({', '.join(sorted(m for m in MODELS if search_space(m)))})")
-        _check_metric(metric)
+        check_maximised(metric, "to tune for")
         if "watch" in given:
             raise RequestError(f"watch = {given['watch']!r}: a study watches the metric it is judged by; give that instead.")
         untrained: Any = create(model, **given)
@@ -140,19 +142,23 @@ def tune(
 
     storage: the study's database, a file `<model>.db`, made if need be. A study of the same question (model, validation part, metric,
     space, `given`) in it goes on. Beside it, in `<model>.toml`, stands the best so far with all that was tried; it is written whenever
-    something better is found, and at the end, however that comes. given: settings that are not searched, values or text. side: for a model
-    that learns from features. seed: of the sampler; what is tried depends on it and on the trials before, not on how often the study was
-    interrupted. command: what the record says was run. told: hears of each trial.
+    something better is found, and at the end, however that comes, but for when better settings stand there already.
+
+    given: settings that are not searched, values or text. side: for a model that learns from features. seed: of the sampler; what is tried
+    depends on it and on the trials before, not on how often the study was interrupted. command: what the record says was run. told: hears
+    of each trial.
 
     The first trial has the default settings. A model that learns by gradient trains at most its `epochs` and with patience, and may be
-    pruned; the best settings have the best epoch's number as `epochs`, because without a validation part nothing else ends training there.
+    pruned; the best settings stop after the best epoch, because without a validation part nothing else ends training there.
 
-    Raises RequestError for a wrong request and when another process has the study, NotApplicable when nobody can be judged on validation,
+    Raises RequestError for a wrong request, when another process has the study and when what stands in the file answers another question
+    (another metric or validation part), NotApplicable when nobody can be judged on validation,
     WorkError when the database is damaged or no trial came to an end. KeyboardInterrupt ends the study after writing.
     """
     budget = parse_budget(budget) if isinstance(budget, str) else budget
     question = Question.of(name, metric, given)
     objective = _Objective(question, parts, engine or Engine(), side)
+    earlier = _best_before(storage.with_suffix(".toml"), metric, objective.holdout.label)
     started = time.monotonic()
     with _held(storage), _opened(storage, question.study_name(objective.holdout.label)) as study:
         searching = _Search(study, objective, seed)
@@ -162,15 +168,31 @@ def tune(
                 tried = searching.step()
                 if told:
                     told(tried)
-                if (best := searching.best()) and best.number == tried.number:
+                if (best := searching.best()) and best.number == tried.number and (best.value or 0.0) >= earlier:
                     write_tuned(storage.with_suffix(".toml"), searching.tuned(best, command))
         finally:
-            if best := searching.best():
+            if (best := searching.best()) and (best.value or 0.0) >= earlier:
                 write_tuned(storage.with_suffix(".toml"), searching.tuned(best, command))
         if best is None:
             failed = searching.finished()
             raise WorkError(f"no trial of {name} came to an end; the last one: {failed[-1].user_attrs.get('why', 'pruned')}")
         return searching.tuned(best, command)
+
+
+def _best_before(path: Path, metric: str, label: str) -> float:
+    """The value of the settings that stand there, −∞ where none can be read: they may be of a study whose database is elsewhere."""
+    try:
+        found = read_tuned_file(path)
+    except WorkError:
+        return -math.inf
+    if found is None:
+        return -math.inf
+    if (found.metric, found.found_on) != (metric, label):
+        raise RequestError(
+            f"{path.name} holds what was found for {found.metric} on {found.found_on}: "
+            f"move it away before you tune for {metric} on {label}."
+        )
+    return found.value
 
 
 class _Objective:
@@ -182,7 +204,7 @@ class _Objective:
         self.holdout: Holdout = parts.holdout("valid")
         self.device = engine.chosen()
         self.k = split_name(question.metric)[1]
-        check_cutoff(self.k, self.holdout.n_items)
+        check_maximised(question.metric, "to tune for", self.holdout)
         if not len(self.holdout.users):
             raise NotApplicable("nobody is left to judge on the valid part; choose another split.")
         if engine.devices * engine.num_nodes > 1:
@@ -275,7 +297,7 @@ class _Search:
             trial.set_user_attr("epoch", epoch)
         except optuna.TrialPruned:
             state = TrialState.PRUNED
-        except (WorkError, ValueError, LinAlgError) as error:
+        except (WorkError, ValueError, LinAlgError, torch.OutOfMemoryError) as error:
             state, why = TrialState.FAIL, " ".join(str(error).splitlines())
         trial.set_user_attr("seconds", round(time.perf_counter() - start, 2))
         if state is TrialState.FAIL:
@@ -285,7 +307,7 @@ class _Search:
     def tuned(self, best: FrozenTrial, command: str) -> Tuned:
         question, tried = self.objective.question, [_tried(trial) for trial in self.finished()]
         default = next((trial for trial in self.finished() if trial.user_attrs.get("default")), None)
-        ending = {"epochs": best.user_attrs["epoch"], "patience": 0} if question.learned else {}
+        ending = {"stop_after": best.user_attrs["epoch"], "patience": 0} if question.learned else {}
         shared = {name: value for name, value in question.shared.items() if name != "watch"}
         return Tuned(
             settings={**shared, **best.user_attrs["settings"], **ending},
@@ -369,12 +391,3 @@ def _opened(storage: Path, name: str) -> Iterator[Study]:
         if database is not None:
             database.remove_session()
             database.engine.dispose()
-
-
-def _check_metric(metric: str) -> None:
-    found = re.fullmatch(r"([a-z_]+)@[1-9]\d{0,5}", metric)
-    if found is None:
-        raise RequestError(f'metric = "{metric}" should be a metric at a cut-off, like ndcg@10.')
-    better = [name for name, of in METRICS.items() if of.direction == "higher"]
-    if found[1] not in better:
-        raise unknown("metric to tune for", found[1], better)

@@ -24,7 +24,11 @@ from workbench.training.record import Epoch, Meter, Training
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """Nothing here changes what is learnt, but for rounding: another device, precision or number of processes adds up in another order."""
+    """Nothing here changes what is learnt, but for rounding: another device or precision adds up in another order.
+
+    Several processes do where a batch's examples see each other or draw at random: each process has its own share of the batch as in-batch
+    negatives, its own further negatives and its own dropout.
+    """
 
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps; see `choose_device`."""
@@ -61,7 +65,7 @@ class Engine:
         objective's examples come from; a checkpoint of other data is refused.
 
         Raises WorkError when a loss is not finite (with step and examples) and when a checkpoint is damaged; RequestError for a device that
-        is not here and for checkpoints of another training. KeyboardInterrupt ends training; its checkpoints stay.
+        is not here and for checkpoints of another training. Ctrl-C and SIGTERM end training as KeyboardInterrupt; its checkpoints stay.
         """
         device, processes = self.chosen(), self.devices * self.num_nodes
         if objective.n_examples < processes:
@@ -161,11 +165,14 @@ def _quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Lightning turns Ctrl-C into `sys.exit(1)` and leaves the signal ignored; both are undone."""
+    """Lightning turns Ctrl-C into `sys.exit(1)` and leaves the signal ignored, and SIGTERM into `sys.exit()`, which says success; both
+    become KeyboardInterrupt."""
     try:
         handler = signal.getsignal(signal.SIGINT)
         yield
     except SystemExit as error:
+        if type(error).__name__ == "SIGTERMException":
+            raise KeyboardInterrupt from None
         if isinstance(error.__context__, KeyboardInterrupt):
             if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
                 signal.signal(signal.SIGINT, handler)

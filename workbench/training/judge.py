@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from workbench.data import Holdout
-from workbench.errors import NotApplicable, unknown
-from workbench.evaluation import METRICS, check_cutoff, evaluate, split_name
+from workbench.errors import NotApplicable
+from workbench.evaluation import check_maximised, evaluate, split_name
 from workbench.evaluation.scoring import Scorer, name_of, served_by
 
 
@@ -23,14 +23,10 @@ class Judge:
 
     @classmethod
     def of(cls, model: Scorer, holdout: Holdout, watch: str) -> "Judge":
-        """Raises RequestError for a metric that does not exist or is not one to maximise, NotApplicable for a cut-off beyond the catalogue
-        and where nobody can be judged.
+        """Raises RequestError for a metric that does not exist or is not one to maximise, NotApplicable for a cut-off beyond the catalogue,
+        for graded gains where there is one grade, and where nobody can be judged.
         """
-        better = [name for name, metric in METRICS.items() if metric.direction == "higher"]
-        name, k = split_name(watch)
-        if name not in better:
-            raise unknown("metric to watch", name, better)
-        check_cutoff(k, holdout.n_items)
+        check_maximised(watch, "to watch", holdout)
         served = served_by(model, holdout, holdout.users, name_of(model), fallback=model)
         if not served.any():
             raise NotApplicable(

@@ -194,6 +194,7 @@ class Watch(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, loop: Loop) -> None:  # type: ignore[override]
         loss = loop.mean_loss()  # waits for the device
+        self.meter.look()
         loop.check_weights()
         seconds = (self.curve[-1].seconds if self.curve else 0.0) + self.meter.seconds() - self.began
         number, last = len(self.curve) + 1, len(self.curve) + 1 >= loop.learning.last_epoch

@@ -49,7 +49,8 @@ def softmax_loss(
     names: Tensor | None = None,
     counted: Tensor | None = None,
 ) -> Tensor:
-    """Σ −log softmax(states · itemsᵀ)[target], a block of states at a time; no more than SCORE_BYTES of scores are ever held.
+    """Σ −log softmax(states · itemsᵀ)[target], a block of states at a time; no more than SCORE_BYTES of scores are ever held, or
+    the scores of one state where those are more.
 
     states: float (n, d); items: float (m, d); targets: int64 (n,) in [0, m). Without `negatives` over all items. With them, int64 (k,),
     over the target and these, their scores less `shift`, float (k,): the log of the number of times each is expected among them, so that
@@ -104,7 +105,10 @@ class _SoftmaxLoss(torch.autograd.Function):
                     grad_states[block] = (shares := scores.to(narrow)) @ among + missing * table[at]
                     grad_items.index_add_(0, at, (missing * own).to(items.dtype))
                 loss += (weights * (total - positive)).sum()
-                grad_among += (shares.T @ own).to(items.dtype)
+                if narrow == items.dtype:
+                    grad_among.addmm_(shares.T, own)  # no table beside it for the product
+                else:
+                    grad_among += (shares.T @ own).to(items.dtype)
             if negatives is None:
                 grad_items = grad_among
             else:

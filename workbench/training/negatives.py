@@ -43,7 +43,8 @@ class Negatives:
         """
         weights = torch.ones(train.n_items, dtype=torch.int64)
         if kind == "popularity":
-            powers = (train.events_per_item + 1).double() ** alpha
+            counts = (train.events_per_item + 1).double()
+            powers = (counts / counts.max()) ** alpha  # at most 1, whatever alpha is
             weights = (powers / powers.sum() * TOTAL).round().long().clamp(min=1)
         return cls(weights, train if seen else None)
 

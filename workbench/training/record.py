@@ -1,10 +1,12 @@
 """What a training cost and how it went: beside a model's quality stands its price."""
 
+import contextlib
 import os
 import resource
 import sys
 import time
 from dataclasses import dataclass, field
+from statistics import fmean
 
 import torch
 
@@ -38,9 +40,11 @@ class Training:
     seconds: float = 0.0
     """From beginning to end, judging and checkpoints included; of this piece alone where a training was resumed."""
     utilisation: float | None = None
-    """Share of the device's time that was used: on a CPU processor time over threads × seconds; None where nobody can tell."""
+    """Share of the device's time that was used: on a CPU processor time over threads × seconds, on a GPU the mean of what its driver said
+    at the end of each epoch; None where nobody can tell."""
     peak_memory: int = 0
-    """Bytes: on a GPU the most that tensors took in training, on a CPU the most that the whole process has taken so far."""
+    """Bytes: with CUDA the most that tensors took in training, with MPS what the driver holds at its end, on a CPU the most that the whole
+    process has taken so far."""
     resumed_from: int = 0
     """The epoch after which this piece began."""
 
@@ -55,6 +59,7 @@ class Meter:
 
     def __init__(self, device: Device) -> None:
         self.device = device
+        self.seen: list[float] = []
         self.start, self.worked = time.perf_counter(), _processor_seconds()
         if device.kind == "cuda":
             torch.cuda.reset_peak_memory_stats(device.name)
@@ -62,13 +67,16 @@ class Meter:
     def seconds(self) -> float:
         return time.perf_counter() - self.start
 
+    def look(self) -> None:
+        """At the end of an epoch's training: the driver tells what a GPU did in the last moments and no more."""
+        if self.device.kind == "cuda":
+            with contextlib.suppress(RuntimeError, ModuleNotFoundError, AssertionError):
+                self.seen.append(torch.cuda.utilization(self.device.name) / 100)
+
     def utilisation(self) -> float | None:
         if self.device.kind == "cpu":
             return (_processor_seconds() - self.worked) / (self.device.threads * max(self.seconds(), 1e-9))
-        try:
-            return torch.cuda.utilization(self.device.name) / 100  # of the last moments
-        except (RuntimeError, ModuleNotFoundError, AssertionError):
-            return None
+        return fmean(self.seen) if self.seen else None
 
     def peak_memory(self) -> int:
         if self.device.kind == "cuda":
