@@ -1,6 +1,7 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3.11
 PROFILE ?= full
+JOBS ?= 2
 BIN := .venv/bin
 READY := .venv/.ready
 # One line for each tier in .venv/tiers, shown at the end of `make test`.
@@ -39,8 +40,9 @@ lint: $(READY)  ## ruff, for code and notebooks
 types: $(READY)
 	$(BIN)/mypy
 
+# One thread each: two processes whose threads wait by spinning take many times as long on two cores.
 unit: $(READY)
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n $(JOBS) --dist loadfile
 
 notebooks-check: $(READY)
 	$(BIN)/workbench data prepare ml-100k

@@ -29,9 +29,10 @@ def tune(options: argparse.Namespace, given: Mapping[str, str]) -> int:
     from workbench.models.tuned import tuned_path
     from workbench.parameters import check_ranges
     from workbench.selection import study
+    from workbench.selection.question import Question, parse_budget
 
-    budget = study.parse_budget(options.budget)
-    study.Question.of(options.model, options.metric, given)
+    budget = parse_budget(options.budget)
+    Question.of(options.model, options.metric, given)
     asked = {"dataset": options.dataset, "split": options.split, "seed": options.seed, "k": split_name(options.metric)[1]}
     check_ranges(asked, set(asked))
     written = tuned_path(options.dataset, options.model)

@@ -19,7 +19,8 @@ from workbench.models.mf import Mf, MfConfig
 from workbench.models.space import Range
 from workbench.models.tuned import read_tuned, read_tuned_file, tuned_path
 from workbench.selection import study
-from workbench.selection.study import Budget, Question, parse_budget, tune
+from workbench.selection.question import Budget, Question, parse_budget
+from workbench.selection.study import tune
 from workbench.testing import latent_log
 from workbench.training import Engine, Epoch
 

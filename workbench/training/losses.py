@@ -105,10 +105,7 @@ class _SoftmaxLoss(torch.autograd.Function):
                     grad_states[block] = (shares := scores.to(narrow)) @ among + missing * table[at]
                     grad_items.index_add_(0, at, (missing * own).to(items.dtype))
                 loss += (weights * (total - positive)).sum()
-                if narrow == items.dtype:
-                    grad_among.addmm_(shares.T, own)  # no table beside it for the product
-                else:
-                    grad_among += (shares.T @ own).to(items.dtype)
+                _add_product(grad_among, shares.T, own)
             if negatives is None:
                 grad_items = grad_among
             else:
@@ -121,6 +118,14 @@ class _SoftmaxLoss(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         grad_states, grad_items = ctx.saved_tensors
         return grad * grad_states, grad * grad_items, None, None, None, None, None
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """In place; where the types are the same, without a second table for the product."""
+    if total.dtype == left.dtype:
+        total.addmm_(left, right)
+    else:
+        total += (left @ right).to(total.dtype)
 
 
 def _exp_shares(scores: Tensor, more: Tensor | None = None) -> Tensor:
