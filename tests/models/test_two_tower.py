@@ -161,6 +161,21 @@ def test_vectors_have_length_1_and_make_the_scores(all_tables):
 # Items beside items, and new ones
 
 
+def test_the_item_tower_runs_once_for_many_batches_and_again_after_more_training(monkeypatch):
+    model, calls = trained(epochs=1), []
+    tower = _Towers.items
+    monkeypatch.setattr(_Towers, "items", lambda network, *given: calls.append(1) or tower(network, *given))
+    batch = everyone(two_groups())
+    first = [model.score(batch) for _ in range(3)]
+    assert len(calls) == 1
+    assert torch.equal(first[0], first[2])
+    model.network.train()
+    with torch.no_grad():
+        model.network.own.weight.neg_()
+    assert not torch.allclose(model.score(batch), first[0])
+    assert len(calls) == 2
+
+
 def test_related_items_are_of_the_same_group_and_never_the_item_itself(featured):
     items = torch.arange(N_ITEMS)
     for k in (1, 5, 14):

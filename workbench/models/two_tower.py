@@ -84,7 +84,9 @@ class TwoTower:
     @torch.no_grad()
     def person_vectors(self, batch: UserBatch) -> Tensor:
         """float32 (batch, dimensions), of length 1."""
-        network = self.network.to(batch.device).eval()
+        network = self.network.to(batch.device)
+        if network.training:
+            network.eval()
         items, lengths = last_events(batch, self.config.length, padding=0)
         vectors: Tensor = network.people(batch.users, items, lengths, None)
         return vectors
@@ -92,8 +94,12 @@ class TwoTower:
     @torch.no_grad()
     def item_vectors(self, device: torch.device | str = "cpu") -> Tensor:
         """float32 (n_items, dimensions), of length 1: of the whole catalogue, whether met in training or not."""
-        network = self.network.to(device).eval()
-        return network.items(torch.arange(network.n_items, device=device), None)
+        network = self.network.to(device)
+        if network.training:
+            network.eval()
+        if network.catalogue is None or network.catalogue.device != network.own.weight.device:
+            network.catalogue = network.items(torch.arange(network.n_items, device=device), None)
+        return network.catalogue
 
     @torch.no_grad()
     def new_item_vectors(self, side: Side) -> Tensor:
@@ -141,6 +147,8 @@ class TwoTower:
 class _Towers(nn.Module):
     met: Tensor
     """bool (n_items, 1): had by somebody in training. The others have no vector of their own."""
+    catalogue: Tensor | None = None
+    """What the item tower makes of all items, kept until weights may change: many batches of people are scored against it."""
 
     def __init__(self, n_items: int, tables: dict[str, Tensor], config: TwoTowerConfig) -> None:
         super().__init__()
@@ -155,6 +163,10 @@ class _Towers(nn.Module):
         for name, table in tables.items():
             self.register_buffer(f"side_{name}", table.float(), persistent=False)  # data, which no checkpoint holds
         draw_weights(self, config.seed, lambda weight: weight.shape[1] ** -0.5)
+
+    def train(self, mode: bool = True) -> Self:
+        self.catalogue = None
+        return super().train(mode)
 
     def item_shapes(self) -> dict[str, int]:
         return {name: self.side(name).shape[1] for name in ("items", "texts") if f"of_{name}" in self.sides}
