@@ -45,7 +45,7 @@ def tune(options: argparse.Namespace, given: Mapping[str, str]) -> int:
         print(_line(trial), flush=True)
 
     try:
-        study.tune(
+        found = study.tune(
             options.model,
             parts,
             options.metric,
@@ -61,7 +61,7 @@ def tune(options: argparse.Namespace, given: Mapping[str, str]) -> int:
         if complete:
             _print_best(options)
         raise
-    _print_best(options)
+    _print_best(options, found.value)
     return 0
 
 
@@ -71,11 +71,14 @@ def _line(trial: "Tried") -> str:
     return f"{trial.number:4}  {value:8}  {settings}  {trial.seconds:.1f} s{f'  {trial.why}' if trial.why else ''}"
 
 
-def _print_best(options: argparse.Namespace) -> None:
+def _print_best(options: argparse.Namespace, reached: float | None = None) -> None:
+    """What stands in the file, which may be better than what this study reached."""
     from workbench.models.tuned import read_tuned, tuned_path
 
     found = read_tuned(options.dataset, options.model)
     assert found is not None, "written before"
+    if reached is not None and reached < found.value:
+        print(f"reached {found.metric} {reached:.4f}, less than what stands there already:")
     settings = ", ".join(f"{name} = {value}" for name, value in found.settings.items())
     default = "failed" if found.default_value is None else f"{found.default_value:.4f}"
     print(f"best: {found.metric} {found.value:.4f} on validation, with {settings}; the defaults: {default}")

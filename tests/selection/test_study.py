@@ -17,7 +17,7 @@ from workbench.evaluation import evaluate
 from workbench.models import create
 from workbench.models.mf import Mf, MfConfig
 from workbench.models.space import Range
-from workbench.models.tuned import read_tuned, read_tuned_file, tuned_path
+from workbench.models.tuned import read_tuned, read_tuned_file, tuned_path, write_tuned
 from workbench.selection import study
 from workbench.selection.question import Budget, Question, parse_budget
 from workbench.selection.study import tune
@@ -313,6 +313,21 @@ def test_the_command_says_what_it_tried_and_where_the_best_is(tiny, home, capsys
     found = read_tuned("tiny", "item_knn")
     assert found.command == "workbench tune item_knn --dataset tiny --budget 2 --metric ndcg@5 -p shrink=1"
     assert found.settings["shrink"] == 1.0
+
+
+def test_the_command_says_so_when_better_settings_stand_there(tiny, home, capsys):
+    tiny()
+    command = ["tune", "item_knn", "--dataset", "tiny", "--metric", "ndcg@5", "--budget", "1"]
+    assert main(command) == 0
+    path = tuned_path("tiny", "item_knn")
+    found = read_tuned("tiny", "item_knn")
+    write_tuned(path, replace(found, value=0.99))
+    path.with_suffix(".db").unlink()
+    capsys.readouterr()
+    assert main(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == f"reached ndcg@5 {found.value:.4f}, less than what stands there already:"
+    assert lines[2].startswith("best: ndcg@5 0.9900 on validation")
 
 
 def test_ctrl_c_writes_the_best_so_far_and_is_130(tiny, home, capsys, monkeypatch):
