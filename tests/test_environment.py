@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 
 import yaml
 
@@ -61,3 +62,9 @@ def test_the_state_of_the_code_is_the_commit_and_what_differs_from_it(tmp_path):
 def test_the_packages_have_one_hash():
     assert re.fullmatch(r"[0-9a-f]{12}", packages_hash())
     assert packages_hash() == packages_hash()
+
+
+def test_importing_setuptools_installs_nothing():
+    """It puts copies of its own on the path; torch.compile imports it, and a suite that goes on would find nothing to use again."""
+    code = "from workbench.environment import packages_hash as found; before = found(); import setuptools; print(before == found())"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "True\n"

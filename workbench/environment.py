@@ -72,7 +72,8 @@ def lock(root: Path) -> None:
 
 def packages_hash() -> str:
     """12 hex over name and version of every installed package."""
-    installed = sorted({f"{d.name.lower()}=={d.version}" for d in importlib.metadata.distributions() if d.name})
+    places = [place for place in sys.path if Path(place).name != "_vendor"]  # setuptools puts its own copies there once it is imported
+    installed = sorted({f"{d.name.lower()}=={d.version}" for d in importlib.metadata.distributions(path=places) if d.name})
     return hashlib.sha256("\n".join(installed).encode()).hexdigest()[:12]
 
 
