@@ -247,7 +247,10 @@ def main() -> None:
         prepare(name)
     with threads(THREADS):
         rows = [row for part in asked or PARTS for row in PARTS[part]()]
-    show(rows) if asked else write(Path(__file__).stem, rows)
+    if asked:
+        show(rows)
+    else:
+        write(Path(__file__).stem, rows)
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ def test_settings_that_were_tuned_on_another_split_are_refused(run, home):
     assert run("ease --dataset tiny --output model --tuned")[0] == 0
 
 
-SLEEPS = """
+TERMINATED = """
 import os, signal, sys
 import torch
 from workbench.cli import main
@@ -126,7 +126,7 @@ def test_sigterm_is_no_success(tiny, home, tmp_path):
     """What a scheduler or `docker stop` sends; `train && use` must not go on."""
     tiny()
     command = "train mf --dataset tiny --output model --device cpu -p epochs=1000 -p batch_size=8 --checkpoints kept"
-    done = subprocess.run([sys.executable, "-c", SLEEPS, *command.split()], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", TERMINATED, *command.split()], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 130, done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "model").exists()

@@ -126,6 +126,9 @@ def test_the_best_epoch_is_the_best_by_the_metric_that_decides(parts, tell):
     choice = search("mf", parts, "recall@3", tuned=True, ks=(3,), fallback=fallback, how=HOW)
     assert choice.trainings[0].watch == "recall@3"
     assert choice.settings == QUICK, "no setting of the model"
+    tell("mf", {**QUICK, "watch": "hit_rate@2"}, parts.holdout("valid").label)
+    choice = search("mf", parts, "recall@3", tuned=True, ks=(3,), fallback=fallback, how=HOW)
+    assert choice.trainings[0].watch == "hit_rate@2", "unless the settings say"
 
 
 def test_a_model_that_learns_is_judged_in_training_and_keeps_its_best_epoch(parts, tell):

@@ -171,10 +171,10 @@ def pool(evaluations: Sequence[Evaluation]) -> Evaluation:
     return Evaluation(**{**vars(first), "per_user": per_user, "tied_share": tied, "trainings": tuple(evaluations)})
 
 
-def check_cutoff(k: int, n_items: int) -> None:
-    """Raises NotApplicable unless 1 <= k <= n_items."""
+def check_cutoff(k: int, n_items: int, of: str = "") -> None:
+    """Raises NotApplicable unless 1 <= k <= n_items. of: what the line begins with, where nobody typed the k."""
     if not 1 <= k <= n_items:
-        raise NotApplicable(f"k = {k} should be between 1 and {n_items}, the size of the catalogue.")
+        raise NotApplicable(f"{of}k = {k} should be between 1 and {n_items}, the size of the catalogue.")
 
 
 def check_maximised(metric: str, purpose: str, holdout: Holdout | None = None) -> None:
@@ -190,9 +190,8 @@ def check_maximised(metric: str, purpose: str, holdout: Holdout | None = None) -
         raise unknown(f"metric {purpose}", found[1], better)
     if holdout is None:
         return
-    if int(found[2]) > holdout.n_items:
-        raise NotApplicable(f"{metric} {purpose}: k = {found[2]} should be between 1 and {holdout.n_items}, the size of the catalogue.")
-    if METRICS[found[1]].needs == "grades" and not (holdout.truth.grades > 1).any():
+    check_cutoff(int(found[2]), holdout.n_items, f"{metric} {purpose}: ")
+    if not METRICS[found[1]].applies_to(holdout):
         raise NotApplicable(f"{metric} {purpose} needs more than one grade of relevance; here every liked item is liked alike.")
 
 

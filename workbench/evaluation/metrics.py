@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from workbench.data import Holdout
 from workbench.evaluation.lists import Lists
 
 
@@ -164,9 +165,11 @@ class Metric:
         return bool({"hits", "grades"} & set(self.takes))
 
     def applies(self, lists: Lists) -> bool:
-        if self.needs == "grades":
-            return bool((lists.holdout.truth.grades > 1).any())
-        return self.needs != "vectors" or lists.vectors is not None
+        return self.applies_to(lists.holdout) and (self.needs != "vectors" or lists.vectors is not None)
+
+    def applies_to(self, holdout: Holdout) -> bool:
+        """Whether its grades say enough."""
+        return self.needs != "grades" or bool((holdout.truth.grades > 1).any())
 
     def values(self, lists: Lists, k: int) -> Tensor:
         """float64 (n,)."""

@@ -84,9 +84,7 @@ class TwoTower:
     @torch.no_grad()
     def person_vectors(self, batch: UserBatch) -> Tensor:
         """float32 (batch, dimensions), of length 1."""
-        network = self.network.to(batch.device)
-        if network.training:
-            network.eval()
+        network = self._ready(batch.device)
         items, lengths = last_events(batch, self.config.length, padding=0)
         vectors: Tensor = network.people(batch.users, items, lengths, None)
         return vectors
@@ -94,9 +92,7 @@ class TwoTower:
     @torch.no_grad()
     def item_vectors(self, device: torch.device | str = "cpu") -> Tensor:
         """float32 (n_items, dimensions), of length 1: of the whole catalogue, whether met in training or not."""
-        network = self.network.to(device)
-        if network.training:
-            network.eval()
+        network = self._ready(device)
         if network.catalogue is None or network.catalogue.device != network.own.weight.device:
             network.catalogue = network.items(torch.arange(network.n_items, device=device), None)
         return network.catalogue
@@ -108,7 +104,7 @@ class TwoTower:
         Raises RequestError when training knew other features, and for tables of different lengths.
         """
         tables = {name: table.float() for name, table in side.tables().items() if name != "users"}
-        network = self.network.cpu().eval()
+        network = self._ready("cpu")
         shapes = {name: table.shape[1] for name, table in tables.items()}
         if not shapes or shapes != network.item_shapes():
             raise RequestError(f"{self.title} was trained on item features of widths {network.item_shapes()}, not {shapes}.")
@@ -129,6 +125,13 @@ class TwoTower:
         likeness = vectors[items] @ vectors.T
         likeness[torch.arange(len(items)), items] = -torch.inf
         return top_k(likeness, k, torch.arange(len(vectors)))[0]
+
+    def _ready(self, device: torch.device | str) -> "_Towers":
+        """The network on this device, not in training; `eval()` alone would forget its vectors of the catalogue."""
+        network = self.network.to(device)
+        if network.training:
+            network.eval()
+        return network
 
     def save(self, directory: Path) -> None:
         tables = {f"side_{name}": table for name, table in self.network.tables().items()}
@@ -169,7 +172,7 @@ class _Towers(nn.Module):
         return super().train(mode)
 
     def item_shapes(self) -> dict[str, int]:
-        return {name: self.side(name).shape[1] for name in ("items", "texts") if f"of_{name}" in self.sides}
+        return {name: table.shape[1] for name, table in self.tables().items() if name != "users"}
 
     def side(self, name: str) -> Tensor:
         table: Tensor = getattr(self, f"side_{name}")

@@ -118,6 +118,6 @@ def _train(
     model: Any = create(name, **settings)
     if learns(name):
         settings = settings | ({"epochs": min(how.epochs, model.config.epochs)} if how.epochs else {})
-        model = create(name, **({"watch": metric} if metric else {}), **settings)
+        model = create(name, **{**({"watch": metric} if metric else {}), **settings})
     fit(name, model, train, valid, engine=how.engine, side=how.side)
     return _Training(settings, model, time.perf_counter() - start, getattr(model, "training", None))

@@ -89,16 +89,20 @@ def tune(
     with _held(storage), _opened(storage, question.study_name(objective.holdout.label)) as study:
         searching = _Search(study, objective, seed)
         searching.bury()
+
+        def keep(best: FrozenTrial | None) -> None:
+            if best and (best.value or 0.0) >= earlier:
+                write_tuned(storage.with_suffix(".toml"), searching.tuned(best, command))
+
         try:
             while budget.allows(len(searching.finished()), time.monotonic() - started) and not searching.hopeless():
                 tried = searching.step()
                 if told:
                     told(tried)
-                if (best := searching.best()) and best.number == tried.number and (best.value or 0.0) >= earlier:
-                    write_tuned(storage.with_suffix(".toml"), searching.tuned(best, command))
+                if (best := searching.best()) and best.number == tried.number:
+                    keep(best)
         finally:
-            if (best := searching.best()) and (best.value or 0.0) >= earlier:
-                write_tuned(storage.with_suffix(".toml"), searching.tuned(best, command))
+            keep(best := searching.best())
         if best is None:
             failed = searching.finished()
             raise WorkError(f"no trial of {name} came to an end; the last one: {failed[-1].user_attrs.get('why', 'pruned')}")

@@ -167,12 +167,14 @@ def _quiet() -> Iterator[None]:
 def _interruptible() -> Iterator[None]:
     """Lightning turns Ctrl-C into `sys.exit(1)` and leaves the signal ignored, and SIGTERM into `sys.exit()`, which says success; both
     become KeyboardInterrupt."""
+    from pytorch_lightning.utilities.exceptions import SIGTERMException
+
     try:
         handler = signal.getsignal(signal.SIGINT)
         yield
+    except SIGTERMException:
+        raise KeyboardInterrupt from None
     except SystemExit as error:
-        if type(error).__name__ == "SIGTERMException":
-            raise KeyboardInterrupt from None
         if isinstance(error.__context__, KeyboardInterrupt):
             if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
                 signal.signal(signal.SIGINT, handler)

@@ -88,9 +88,10 @@ class Loop(LightningModule):
             losses.append(total.detach())
             counts.append(count)
         self.step += len(block)
-        self.total += torch.stack(losses).sum()
+        found = torch.stack(losses)
+        self.total += found.sum()
         self.count += torch.stack(counts).sum()
-        self.check(torch.stack(losses), block)
+        self.check(found, block)
 
     def descend(self, total: Tensor, count: Tensor) -> None:
         """Gradients of the mean loss. Of several processes Lightning takes the mean, so each divides by what makes that the right one."""

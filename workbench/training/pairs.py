@@ -81,6 +81,6 @@ class _Rows(torch.autograd.Function):
         return _summed(grad, places, ctx.n_rows), None
 
 
-def _summed(rows: Tensor, places: Tensor, n: int) -> Tensor:
-    """float (n, d): the sum of the rows, float (m, d), at each place, int64 (m,)."""
-    return rows.new_zeros(n, rows.shape[1]).scatter_add_(0, places[:, None].expand_as(rows), rows)
+def _summed(values: Tensor, places: Tensor, n: int) -> Tensor:
+    """float (n, d): the sum of the values, float (m, d), at each place, int64 (m,)."""
+    return values.new_zeros(n, values.shape[1]).scatter_add_(0, places[:, None].expand_as(values), values)
