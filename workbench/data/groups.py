@@ -40,9 +40,9 @@ def groups(data: Dataset, by: Slice) -> dict[str, Tensor]:
     return {group: torch.tensor(found[group], dtype=torch.int64) for group in order if found[group]}
 
 
-def indicators(data: Dataset, groupings: Sequence[Slice], rows: int) -> Tensor | None:
-    """float32 (rows, d): 1 where the code is in a group, over all these groupings of one table; None where there is no group."""
-    found = [codes for by in groupings for name, codes in groups(data, by).items() if name != UNKNOWN]
+def indicators(data: Dataset, by: Slice, rows: int) -> Tensor | None:
+    """float32 (rows, d): 1 where the code is in a group of this grouping; None where there is no group."""
+    found = [codes for name, codes in groups(data, by).items() if name != UNKNOWN]
     if not found:
         return None
     columns = torch.zeros(rows, len(found))
@@ -53,7 +53,9 @@ def indicators(data: Dataset, groupings: Sequence[Slice], rows: int) -> Tensor |
 
 def item_vectors(data: Dataset) -> Tensor | None:
     """float32 (n_items, d): 1 where the item is in a group, over all groupings of items that the card names; None where it names none."""
-    return indicators(data, [by for by in data.card.slices.values() if by.table == "items"], data.n_items)
+    named = [by for by in data.card.slices.values() if by.table == "items"]
+    tables = [table for by in named if (table := indicators(data, by, data.n_items)) is not None]
+    return torch.cat(tables, dim=1) if tables else None
 
 
 def _named(cell: str, by: Slice, labels: list[str]) -> list[str]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from workbench.data.dataset import Dataset
-from workbench.data.groups import indicators, item_vectors
+from workbench.data.groups import indicators
 from workbench.data.interactions import Interactions
 from workbench.errors import RequestError, unknown
 
@@ -22,6 +22,10 @@ class Side:
     """float32 (n_items, q): features of items."""
     texts: Tensor | None = None
     """float32 (n_items, t): vectors of the items' texts, whoever made them."""
+    user_fields: tuple[tuple[str, int], ...] = ()
+    """Which columns of `users` belong together: the names of attributes and their widths, in order. None: all are of one attribute."""
+    item_fields: tuple[tuple[str, int], ...] = ()
+    """The same of `items`."""
 
     def __post_init__(self) -> None:
         for name, table in self.tables().items():
@@ -33,6 +37,10 @@ class Side:
                 raise RequestError(
                     f"features of {name}, row {row}, column {column}: {table[row, column].item()} is not a finite number in 32 bits."
                 )
+        for name, fields in (("users", self.user_fields), ("items", self.item_fields)):
+            table, width = self.tables().get(name), sum(width for _, width in fields)
+            if fields and width != (0 if table is None else table.shape[1]):
+                raise RequestError(f"the attributes of {name} have {width} columns together, their features another number.")
 
     def __repr__(self) -> str:
         return f"Side({', '.join(f'{name} {tuple(table.shape)}' for name, table in self.tables().items()) or 'nothing'})"
@@ -56,10 +64,21 @@ def side_information(data: Dataset, sensitive: Collection[str] = ()) -> Side:
     sensitive: columns of people that may be learnt from although the card calls them sensitive, each named on purpose. Raises RequestError
     for one that no grouping uses.
     """
-    slices = data.card.slices.values()
-    known = {by.column for by in slices if by.table == "users" and data.card.privacy.get(by.column) == "sensitive"}
+    slices = data.card.slices
+    known = {by.column for by in slices.values() if by.table == "users" and data.card.privacy.get(by.column) == "sensitive"}
     for name in sensitive:
         if name not in known:
             raise unknown("sensitive column that a grouping uses", name, known)
-    people = [by for by in slices if by.table == "users" and (by.column not in known or by.column in sensitive)]
-    return Side(users=indicators(data, people, data.n_users), items=item_vectors(data))
+    users, user_fields = _table(data, "users", data.n_users, known.difference(sensitive))
+    items, item_fields = _table(data, "items", data.n_items, set())
+    return Side(users=users, items=items, user_fields=user_fields, item_fields=item_fields)
+
+
+def _table(data: Dataset, of: str, rows: int, hidden: set[str]) -> tuple[Tensor | None, tuple[tuple[str, int], ...]]:
+    """The groupings of one table, side by side, and how many columns each has."""
+    found = {
+        name: columns
+        for name, by in data.card.slices.items()
+        if by.table == of and by.column not in hidden and (columns := indicators(data, by, rows)) is not None
+    }
+    return torch.cat(list(found.values()), dim=1) if found else None, tuple((name, columns.shape[1]) for name, columns in found.items())

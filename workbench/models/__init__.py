@@ -38,6 +38,9 @@ MODELS: dict[str, tuple[Any, type]] = {
     "two_tower": (TwoTower, TwoTowerConfig),
 }
 
+ZOO = "recbole:"
+"""What RecBole's models are called by, before RecBole's own name of them: recbole:LightGCN. See `docs/zoo.md`."""
+
 
 def create(name: str, *, tuned_for: str | None = None, **settings: Any) -> Recommender:
     """The untrained model `name` with these settings: `create("ease", l2=250)`.
@@ -125,6 +128,10 @@ def _found(name: str, dataset: str) -> dict[str, Any]:
 
 
 def _entry(name: str) -> tuple[Any, Any]:
+    if name.startswith(ZOO):
+        from workbench.models.recbole import zoo_model  # takes three seconds, and changes what NumPy and SciPy have
+
+        return zoo_model(name.removeprefix(ZOO))
     if name not in MODELS:
         raise unknown("model", name, MODELS)
     return MODELS[name]

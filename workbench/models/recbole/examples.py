@@ -1,0 +1,223 @@
+"""What RecBole's models learn from, a batch at a time, as columns that they call by name; drawn on the device from our own events."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from workbench.data import Interactions, UserBatch
+from workbench.models.recbole.dataset import ITEM, LABEL, LENGTH, NEGATIVE, NEGATIVES, SEQUENCE, USER, Data
+from workbench.models.recbole.families import EVERY_POSITION, FAMILY, FROM_PEOPLE
+from workbench.models.recbole.library import InputType
+from workbench.training import Negatives
+from workbench.training.sequences import Windows, last_events
+
+Columns = dict[str, Tensor]
+
+
+class Examples(ABC):
+    """Tensors on one device; an example is a place in them."""
+
+    n: int
+
+    @abstractmethod
+    def to(self, device: torch.device) -> None:
+        """In place."""
+
+    def plan(self, batch_size: int, generator: Generator) -> list[Tensor]:
+        return list(torch.randperm(self.n, generator=generator, device=generator.device).split(batch_size))
+
+    @abstractmethod
+    def draw(self, places: Tensor, generator: Generator) -> tuple[Tensor, ...]:
+        """Tensors with a row for each place."""
+
+    @abstractmethod
+    def columns(self, *drawn: Tensor, generator: Generator) -> Columns:
+        """A batch of what was drawn, by RecBole's names and codes."""
+
+
+class Events(Examples):
+    """An event beside items that the person never had: in pairs, or all of them with labels."""
+
+    def __init__(self, log: Interactions, negatives: int, labelled: bool) -> None:
+        self.users, self.items, self.n = log.users, log.items, len(log)
+        self.unseen, self.negatives, self.labelled = Negatives.of(log, seen=True), negatives, labelled
+
+    def to(self, device: torch.device) -> None:
+        self.users, self.items = self.users.to(device), self.items.to(device)
+        self.unseen.to(device)
+
+    def draw(self, places: Tensor, generator: Generator) -> tuple[Tensor, ...]:
+        users = self.users.index_select(0, places)
+        return users + 1, self.items.index_select(0, places) + 1, self.unseen.draw_for(users, self.negatives, generator) + 1
+
+    def columns(self, *drawn: Tensor, generator: Generator) -> Columns:  # noqa: ARG002, drawn before
+        users, items, unseen = drawn
+        if self.labelled:
+            labels = torch.cat([torch.ones(len(items), device=items.device), torch.zeros(unseen.numel(), device=items.device)])
+            return {USER: users.repeat(1 + self.negatives), ITEM: torch.cat([items, unseen.T.flatten()]), LABEL: labels}
+        if self.negatives == 1:
+            return {USER: users, ITEM: items, NEGATIVE: unseen[:, 0]}
+        return {USER: users.repeat(self.negatives), ITEM: items.repeat(self.negatives), NEGATIVE: unseen.T.flatten()}
+
+
+class People(Examples):
+    """A person with all that they had."""
+
+    def __init__(self, log: Interactions) -> None:
+        self.users = torch.nonzero(log.events_per_user)[:, 0]
+        self.n = len(self.users)
+
+    def to(self, device: torch.device) -> None:
+        self.users = self.users.to(device)
+
+    def draw(self, places: Tensor, generator: Generator) -> tuple[Tensor, ...]:  # noqa: ARG002
+        return (self.users[places] + 1,)
+
+    def columns(self, *drawn: Tensor, generator: Generator) -> Columns:  # noqa: ARG002
+        return {USER: drawn[0]}
+
+
+class Rows(Examples):
+    """An event with at least one before it: the last `length` events before, and what was next."""
+
+    def __init__(self, log: Interactions, length: int, negatives: int = 0, labelled: bool = False) -> None:
+        before = torch.arange(len(log)) - log.offsets[log.users]
+        self.events = torch.nonzero(before > 0)[:, 0]
+        self.users, self.items, self.before, self.n = log.users, log.items, before.clamp(max=length), len(self.events)
+        self.unseen, self.length, self.negatives, self.labelled = Negatives.of(log, seen=True), length, negatives, labelled
+
+    def to(self, device: torch.device) -> None:
+        for name in ("events", "users", "items", "before"):
+            setattr(self, name, getattr(self, name).to(device))
+        self.unseen.to(device)
+
+    def draw(self, places: Tensor, generator: Generator) -> tuple[Tensor, ...]:
+        events = self.events.index_select(0, places)
+        return events, self.unseen.draw_for(self.users.index_select(0, events), max(1, self.negatives), generator) + 1
+
+    def columns(self, *drawn: Tensor, generator: Generator) -> Columns:
+        events, unseen = drawn
+        lengths, steps = self.before.index_select(0, events), torch.arange(self.length, device=events.device)
+        real = steps < lengths[:, None]
+        places = ((events - lengths)[:, None] + steps).clamp(max=len(self.items) - 1)
+        told = {
+            USER: self.users.index_select(0, events) + 1,
+            SEQUENCE: (self.items[places] + 1) * real,
+            LENGTH: lengths,
+            ITEM: self.items.index_select(0, events) + 1,
+        }
+        if not self.labelled:
+            return with_inverse(told | ({NEGATIVE: unseen[:, 0]} if self.negatives else {}))
+        copies = {name: column.repeat(2, *[1] * (column.dim() - 1)) for name, column in told.items()}
+        labels = torch.ones(2 * len(events), device=events.device)
+        labels[len(events) :] = 0.0
+        drawn_too = torch.randint(1, self.unseen.n_items + 1, copies[SEQUENCE].shape, generator=generator, device=events.device)
+        return copies | {ITEM: torch.cat([told[ITEM], unseen[:, 0]]), LABEL: labels, NEGATIVES: drawn_too * (copies[SEQUENCE] > 0)}
+
+
+class Whole(Examples):
+    """A window of a person's sequence, and after each event of it what was next."""
+
+    def __init__(self, log: Interactions, length: int) -> None:
+        self.windows = Windows.of(log, length)
+        self.n = len(self.windows)
+
+    def to(self, device: torch.device) -> None:
+        self.windows.to(device)
+
+    def plan(self, batch_size: int, generator: Generator) -> list[Tensor]:
+        return self.windows.plan(batch_size, generator)
+
+    def draw(self, places: Tensor, generator: Generator) -> tuple[Tensor, ...]:  # noqa: ARG002
+        return self.windows.starts[places], self.windows.lengths[places]
+
+    def columns(self, *drawn: Tensor, generator: Generator) -> Columns:  # noqa: ARG002
+        inputs, targets, _ = self.windows.gather(*drawn, padding=-1)
+        return {SEQUENCE: inputs + 1, LENGTH: drawn[1], ITEM: targets + 1}
+
+
+class Masked(Examples):
+    """A window of a person's sequence with items hidden, which are to be found (Sun et al., CIKM 2019): some anywhere, or the last one."""
+
+    def __init__(self, log: Interactions, length: int, share: float, last: float) -> None:
+        """share: of a window's items that are hidden, at most as many as RecBole has places for; last: share of the windows in which the
+        last one is."""
+        self.windows = Windows.of(log, length - 1)
+        self.n, self.length, self.n_items = len(self.windows), length, log.n_items
+        self.share, self.last, self.places = share, last, max(1, int(share * length))
+
+    def to(self, device: torch.device) -> None:
+        self.windows.to(device)
+
+    def draw(self, places: Tensor, generator: Generator) -> tuple[Tensor, ...]:  # noqa: ARG002
+        return self.windows.starts[places], self.windows.lengths[places] + 1
+
+    def columns(self, *drawn: Tensor, generator: Generator) -> Columns:
+        starts, lengths = drawn
+        device = starts.device
+        steps = torch.arange(self.length, device=device)
+        real = steps < lengths[:, None]
+        items = (self.windows.items[(starts[:, None] + steps).clamp(max=len(self.windows.items) - 1)] + 1) * real
+        luck = torch.rand(items.shape, generator=generator, device=device)
+        only_last = torch.rand(len(items), 1, generator=generator, device=device) < self.last
+        hidden = torch.where(only_last, steps == lengths[:, None] - 1, (luck < self.share) & real)
+        hidden[:, 0] &= lengths < 1  # RecBole takes place 0 for no place
+        chosen = (luck + 1).mul(hidden).topk(self.places, dim=1)
+        index = chosen.indices * (chosen.values > 0)
+        told = items.gather(1, index) * (index > 0)
+        kept = torch.zeros_like(hidden).scatter_(1, index, index > 0)
+        unseen = torch.randint(1, self.n_items + 1, told.shape, generator=generator, device=device)
+        masked = items.masked_fill(kept, self.n_items + 1)
+        return {f"Mask_{SEQUENCE}": masked, f"Pos_{ITEM}": told, f"Neg_{ITEM}": unseen, "MASK_INDEX": index}
+
+
+def examples_for(name: str, model: Any, log: Interactions, config: Any) -> Examples:
+    """What the model learns from in this log; `model` is an instance of RecBole's class."""
+    if name == "BERT4Rec":
+        return Masked(log, config.length, config.mask_ratio, config.ft_ratio)
+    if FAMILY[name] == "sequential":
+        pairwise = _input_type(model, config) is InputType.PAIRWISE
+        if name in EVERY_POSITION and config.every_position and not pairwise:
+            return Whole(log, config.length)
+        return Rows(log, config.length, negatives=1 if pairwise else 0, labelled=name in ("DIN", "DIEN"))
+    if name in FROM_PEOPLE:
+        return People(log)
+    return Events(log, config.negatives, labelled=_input_type(model, config) is InputType.POINTWISE)
+
+
+def sequences(batch: UserBatch, length: int) -> Columns:
+    """Histories as RecBole has them: the last `length` events, oldest first, padded to it with 0 at the end."""
+    items, lengths = last_events(batch, length, padding=-1)
+    columns = {
+        USER: batch.users + 1,
+        SEQUENCE: torch.nn.functional.pad(items + 1, (0, length - items.shape[1])),
+        LENGTH: lengths.clamp(min=1),
+    }
+    return with_inverse(columns | {NEGATIVES: columns[SEQUENCE]})
+
+
+def with_inverse(columns: Columns) -> Columns:
+    """And the sequence padded in front, which SHAN reads."""
+    sequence, lengths = columns[SEQUENCE], columns[LENGTH]
+    shifted = torch.arange(sequence.shape[1], device=sequence.device) - (sequence.shape[1] - lengths)[:, None]
+    return columns | {f"Inverse_{SEQUENCE}": sequence.gather(1, shifted.clamp(min=0)) * (shifted >= 0)}
+
+
+def all_pairs(users: Tensor, n_items: int) -> Columns:
+    """Each of these people, int64 (n,) in our codes, with every item."""
+    items = torch.arange(1, n_items + 1, device=users.device)
+    return {USER: (users + 1).repeat_interleave(n_items), ITEM: items.repeat(len(users))}
+
+
+def with_features(columns: Columns, data: Data) -> Columns:
+    """And the features of those people and items."""
+    people, items = data.get_user_feature(), data.get_item_feature()
+    looked_up = {field: people[field][columns[USER]] for field in people.columns if field != USER}
+    return columns | looked_up | {field: items[field][columns[ITEM]] for field in items.columns if field != ITEM}
+
+
+def _input_type(model: Any, config: Any) -> Any:
+    """RecBole's rule: what the class says, or else its loss."""
+    return getattr(model, "input_type", InputType.PAIRWISE if getattr(config, "loss_type", "") == "BPR" else InputType.POINTWISE)

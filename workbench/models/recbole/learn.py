@@ -1,0 +1,212 @@
+"""RecBole's models as objectives of our engine: its losses, our examples, our loop."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn.functional import normalize
+
+from workbench.data import Interactions
+from workbench.errors import RequestError
+from workbench.models.recbole.dataset import ITEM, LENGTH, SEQUENCE, Data
+from workbench.models.recbole.examples import Columns, Examples, Whole, examples_for, with_features
+from workbench.models.recbole.families import FAMILY
+from workbench.models.recbole.library import interaction
+from workbench.training import Objective
+from workbench.training.losses import softmax_loss
+
+KEPT = ("restore_user_e", "restore_item_e", "i_embedding")
+"""Where models keep what they made of all people or items when they were last asked."""
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """RecBole's models draw from three global generators and sum in any order: here they draw from `seed` and sum in one, and leave all
+    as it was."""
+    before, order = (random.getstate(), np.random.get_state()), torch.are_deterministic_algorithms_enabled()  # noqa: NPY002
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    with torch.random.fork_rng():
+        reseed(seed)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(order, warn_only=warned)
+            torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
+            random.setstate(before[0])
+            np.random.set_state(before[1])  # noqa: NPY002
+
+
+def reseed(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    torch.manual_seed(seed)
+
+
+def move(model: nn.Module, device: torch.device) -> None:
+    """In place, with the tensors that RecBole keeps beside the weights."""
+    model.to(device)
+    for module in model.modules():
+        for name, value in list(vars(module).items()):
+            if isinstance(value, torch.device):
+                setattr(module, name, device)
+            elif isinstance(value, Tensor) or name in ("user_feat", "item_feat") and value is not None:
+                setattr(module, name, value.to(device))
+
+
+def forget(model: nn.Module) -> None:
+    """What was made of other weights."""
+    for name in KEPT:
+        if hasattr(model, name):
+            setattr(model, name, None)
+
+
+class Learn(Objective):
+    """RecBole's own loss, as many times as there are examples: it is a mean over a batch."""
+
+    def __init__(self, model: Any, examples: Examples, data: Data) -> None:
+        super().__init__()
+        self.model, self.examples, self.data, self.n_examples = model, examples, data, examples.n
+        self.epoch, self.begins = 0, False
+
+    def place(self, device: torch.device) -> None:
+        self.examples.to(device)
+        move(self.model, device)
+
+    def plan(self, batch_size: int, generator: Generator) -> list[Tensor]:
+        self.begins = True
+        return self.examples.plan(batch_size, generator)
+
+    def draw(self, places: Tensor, generator: Generator) -> tuple[Tensor, ...]:
+        return self.examples.draw(places, generator)
+
+    def loss(self, *drawn: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        if self.begins:
+            self.begin(generator)
+        count = torch.full((), len(drawn[0]), device=drawn[0].device)
+        return self.of(self.examples.columns(*drawn, generator=generator)) * count, count
+
+    def begin(self, generator: Generator) -> None:
+        """An epoch: its random numbers depend on it and the seed alone, and what a model prepares for it is made of them."""
+        self.begins, self.epoch = False, self.epoch + 1
+        reseed(int(torch.randint(2**31, (), generator=generator, device=generator.device)))
+        self.model.train()
+
+    def of(self, columns: Columns) -> Tensor:
+        losses = self.model.calculate_loss(interaction(columns))
+        total: Tensor = sum(losses) if isinstance(losses, tuple) else losses
+        return total
+
+    def get_extra_state(self) -> Tensor:
+        """Numbers that change in training and are no weights: a checkpoint must hold them."""
+        return torch.tensor([self.epoch, getattr(self.model, "update", 0)], dtype=torch.float64)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.epoch = int(state[0])
+        if hasattr(self.model, "update"):
+            self.model.update = int(state[1])
+
+
+class WithFeatures(Learn):
+    """Context models: people and items come with their features."""
+
+    def of(self, columns: Columns) -> Tensor:
+        return super().of(with_features(columns, self.data))
+
+
+class InTurns(Learn):
+    """RecVAE (Shenbin et al., WSDM 2020): each epoch passes over people for the encoder, keeps it as the prior, then for the decoder."""
+
+    def __init__(self, model: Any, examples: Examples, data: Data, passes: tuple[int, int]) -> None:
+        """passes: of the encoder, and of the decoder."""
+        super().__init__(model, examples, data)
+        self.passes = passes
+        self.encoder: bool | None = None
+        """Whether it is the encoder's turn."""
+
+    def plan(self, batch_size: int, generator: Generator) -> list[Tensor]:
+        plans = [super(InTurns, self).plan(batch_size, generator) for _ in range(sum(self.passes))]
+        return [batch + number * self.n_examples for number, plan in enumerate(plans) for batch in plan]
+
+    def draw(self, places: Tensor, generator: Generator) -> tuple[Tensor, ...]:
+        return *self.examples.draw(places % self.n_examples, generator), places // self.n_examples
+
+    def loss(self, *drawn: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        *people, number = drawn
+        self.turn(encoder=int(number[0]) < self.passes[0])
+        return super().loss(*people, generator=generator)
+
+    def turn(self, encoder: bool) -> None:
+        if encoder is self.encoder:
+            return
+        if not encoder:
+            self.model.update_prior()
+        self.model.encoder.requires_grad_(encoder)
+        self.model.decoder.requires_grad_(not encoder)
+        self.encoder = encoder
+
+    def of(self, columns: Columns) -> Tensor:
+        found: Tensor = self.model.calculate_loss(interaction(columns), encoder_flag=self.encoder)
+        return found
+
+
+class WithClusters(Learn):
+    """NCL (Lin et al., WWW 2022): people and items are clustered before each epoch; the loss that needs them joins after the warm-up."""
+
+    def __init__(self, model: Any, examples: Examples, data: Data, warm_up: int) -> None:
+        super().__init__(model, examples, data)
+        self.warm_up = warm_up
+        model.run_kmeans = self.cluster  # RecBole's asks for a GPU, and fails with fewer points than clusters
+
+    def begin(self, generator: Generator) -> None:
+        super().begin(generator)
+        self.model.e_step()
+
+    def of(self, columns: Columns) -> Tensor:
+        losses: tuple[Tensor, ...] = self.model.calculate_loss(interaction(columns))
+        return torch.stack([each.squeeze() for each in (losses[:-1] if self.epoch <= self.warm_up else losses)]).sum()
+
+    def cluster(self, points: np.ndarray) -> tuple[Tensor, Tensor]:
+        """float (k, d), of length 1: the centres; int64 (n,): the nearest one to each point, float (n, d)."""
+        import faiss
+
+        means = faiss.Kmeans(points.shape[1], min(self.model.k, len(points)), min_points_per_centroid=1, max_points_per_centroid=10**9)
+        means.train(points)
+        nearest = torch.from_numpy(means.index.search(points, 1)[1][:, 0])
+        return normalize(torch.from_numpy(means.centroids), dim=1).to(self.model.device), nearest.to(self.model.device)
+
+
+class EveryPosition(Learn):
+    """Each event of a window is asked for the next in one pass; RecBole passes over the same prefix anew for each."""
+
+    def loss(self, *drawn: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        if self.begins:
+            self.begin(generator)
+        told = self.examples.columns(*drawn, generator=generator)
+        self.model.gather_indexes = lambda states, _: states  # the state after every event, not after the last
+        try:
+            states = self.model.forward(told[SEQUENCE], told[LENGTH])
+        finally:
+            del self.model.gather_indexes
+        real = told[ITEM] > 0
+        items, targets = self.model.item_embedding.weight[1:], (told[ITEM] - 1).clamp(min=0)
+        return softmax_loss(states.flatten(0, 1), items, targets.flatten(), counted=real.flatten()), real.sum()
+
+
+def objective_for(name: str, model: Any, data: Data, log: Interactions, config: Any) -> Learn:
+    examples = examples_for(name, model, log, config)
+    if not examples.n:
+        raise RequestError(f"recbole:{name} needs somebody with two events to learn what follows; nobody has.")
+    if isinstance(examples, Whole):
+        return EveryPosition(model, examples, data)
+    if name == "RecVAE":
+        return InTurns(model, examples, data, (config.n_enc_epochs, config.n_dec_epochs))
+    if name == "NCL":
+        return WithClusters(model, examples, data, config.warm_up_step)
+    return (WithFeatures if FAMILY[name] == "context" else Learn)(model, examples, data)

@@ -1,0 +1,115 @@
+"""The settings of a model of RecBole as a dataclass, so that they are checked like any other model's.
+
+Names, types and defaults are those of RecBole's own files; what training is told is ours (`Learning`), and what names a file or would be
+evaluated is left out.
+"""
+
+import json
+import re
+from dataclasses import field, make_dataclass
+from functools import cache
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BeforeValidator, Field
+
+from workbench.models.recbole.families import CLOSED_FORM, EVERY_POSITION, FAMILY, FROM_PEOPLE
+from workbench.models.recbole.library import properties
+from workbench.models.space import Choices, Range
+from workbench.training import Learning
+
+LEFT_OUT = frozenset(
+    "fields freeze_kg fredom_type mf_pretrain_path mlp_pretrain_path pre_model_path pretrain_epochs pretrain_path save_step "
+    "selected_features item_attribute teacher train_method train_stage transform use_pretrain warm_up double_tower".split()
+)
+"""Settings that name files, would be evaluated, or are decided by the data."""
+SHARES = re.compile(r"drop|ratio|prob|^std$")
+REAL = re.compile(r"alpha|beta|gamma|lambda|lamda|rho|weight|temp|tau|margin|reg|noise|^w_m|cap$|lmd|shrink|factor$|^l1")
+COUNTS = re.compile(r"^reranker|size$|^n_|num|merging|mode$|window|bias|remove|context_norm")
+
+DEFAULTS: dict[str, dict[str, Any]] = {}
+"""Where a log of ML-100k's size asks for others than RecBole's, or than those of `Learning`."""
+
+SPACES: dict[str, dict[str, Range | Choices]] = {}
+"""What `workbench tune` may give to which setting."""
+
+
+@cache
+def settings_of(name: str) -> type:
+    """The dataclass of the model's settings, frozen, every field with a default."""
+    ours = _learning(name) if name not in CLOSED_FORM else {}
+    defaults = {**_theirs(name), **ours, **DEFAULTS.get(name, {})}
+    fields = [(setting, _type(setting, value), field(default=value)) for setting, value in defaults.items()]
+    bases = () if name in CLOSED_FORM else (Learning,)
+    return make_dataclass(f"{name}Settings", fields, bases=bases, frozen=True, kw_only=True, namespace={"__module__": __name__})
+
+
+def for_recbole(name: str, config: Any) -> dict[str, Any]:
+    """RecBole's names and types for the model's own settings."""
+    values = {setting: getattr(config, setting) for setting in _theirs(name)}
+    return {_their_name(setting): list(value) if isinstance(value, tuple) else value for setting, value in values.items()}
+
+
+@cache
+def _theirs(name: str) -> dict[str, Any]:
+    path = properties(name)
+    found = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader) if path.exists() else {}
+    kept = {setting: value for setting, value in (found or {}).items() if setting not in LEFT_OUT and value is not None}
+    return {setting.replace("-", "_"): _default(setting, value) for setting, value in kept.items()}
+
+
+def _learning(name: str) -> dict[str, Any]:
+    """What training of this model is told besides `Learning`."""
+    told: dict[str, Any] = {}
+    if FAMILY[name] == "sequential":
+        told["length"] = 50
+    if name in EVERY_POSITION:
+        told |= {"every_position": True, "batch_size": 32}
+    if FAMILY[name] != "sequential" and name not in FROM_PEOPLE:
+        told["negatives"] = 1
+    return told
+
+
+def _their_name(setting: str) -> str:
+    return {"time_aware": "time-aware"}.get(setting, setting)
+
+
+def _default(setting: str, value: Any) -> Any:
+    """As YAML has it, but for lists, and numbers that RecBole writes as whole ones and reads as any."""
+    if isinstance(value, list):
+        return tuple(float(each) if REAL.search(setting) or SHARES.search(setting) else each for each in value)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    real = (REAL.search(setting) or SHARES.search(setting)) and not COUNTS.search(setting)
+    return float(value) if whole and real else value
+
+
+def _type(setting: str, value: Any) -> Any:
+    if setting in Learning.__dataclass_fields__:
+        return Learning.__dataclass_fields__[setting].type
+    if isinstance(value, tuple):
+        kind = type(value[0]) if value else int
+        return Annotated[tuple[kind, ...], BeforeValidator(_listed)]
+    if isinstance(value, bool | str):
+        return type(value)
+    if SHARES.search(setting):
+        return Annotated[float, Field(ge=0, le=1)]
+    if isinstance(value, int):
+        return Annotated[int, Field(ge=1)] if value >= 1 else int
+    return Annotated[float, Field(ge=0)] if value >= 0 else float
+
+
+def _listed(value: Any) -> Any:
+    """A list typed on a command line: [64, 32] or 64, 32."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value if value.lstrip().startswith("[") else f"[{value}]")
+    except ValueError:
+        return value
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML takes 1e-4 for a text; RecBole's files mean a number."""
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789."))
