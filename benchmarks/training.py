@@ -27,7 +27,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
@@ -36,12 +35,12 @@ from benchmarks.anchors import our_parts
 from benchmarks.evaluation import recbole_bpr
 from benchmarks.long_run import leave_last_out
 from benchmarks.report import Row, show, write
+from benchmarks.theirs import Theirs
 from benchmarks.timing import seconds, taking_turns
-from workbench.data import Holdout, Interactions, UserBatch, load_card, load_dataset, prepare
+from workbench.data import Holdout, Interactions, load_card, load_dataset, prepare
 from workbench.data.source import source_files
 from workbench.evaluation import evaluate
 from workbench.models import create
-from workbench.models.recbole import Trainer, create_dataset, data_preparation, get_model, init_seed, interaction, recbole_config
 from workbench.training import Engine, Epoch, Negatives
 from workbench.training.device import threads
 
@@ -122,68 +121,27 @@ class _Over(Exception):  # noqa: N818, it is none
     """The time to learn is over."""
 
 
-class Theirs:
-    """RecBole's SASRec with its own trainer, on a log of ours, judged as ours are."""
+def learn_theirs(theirs: Theirs, valid: Holdout, marks: Sequence[float]) -> tuple[list[float], float | None]:
+    """NDCG@10 after so many seconds of training each; the seconds of the first epoch, None where it did not end."""
+    found: list[float] = []
+    first: float | None = None
+    judging, start = 0.0, time.perf_counter()
 
-    title, inductive, personal = "RecBole SASRec", True, True
+    def loss(batch: Any) -> Any:
+        nonlocal judging
+        if time.perf_counter() - start - judging >= marks[len(found)]:
+            began = time.perf_counter()
+            found.append(evaluate(theirs, valid, ks=(10,)).mean("ndcg@10"))
+            judging += time.perf_counter() - began
+            if len(found) == len(marks):
+                raise _Over
+        return theirs.model.calculate_loss(batch)
 
-    def __init__(self, folder: Path, whole: Interactions) -> None:
-        name = "log"  # of "ml-100k" RecBole takes its own copy, whatever the path
-        frame = pd.DataFrame(
-            {
-                "user_id:token": [f"u{user}" for user in whole.users.tolist()],
-                "item_id:token": [f"i{item}" for item in whole.items.tolist()],
-                "timestamp:float": range(len(whole)),  # an order without ties, the same for both
-            }
-        )
-        (folder / name).mkdir()
-        frame.to_csv(folder / name / f"{name}.inter", sep="\t", index=False)
-        settings = {"data_path": str(folder), "checkpoint_dir": str(folder), "device": "cpu", "seed": 2020, "show_progress": False}
-        settings |= {"train_neg_sample_args": None, "load_col": {"inter": ["user_id", "item_id", "timestamp"]}}
-        settings |= {"eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full", "group_by": None}}
-        config = recbole_config("SASRec", name, settings)
-        init_seed(config["seed"], config["reproducibility"])
-        self.loader = data_preparation(config, create_dataset(config))[0]
-        dataset = self.loader.dataset
-        self.model = get_model("SASRec")(config, dataset)
-        self.trainer = Trainer(config, self.model)
-        known = dataset.field2token_id["item_id"]
-        self.codes = torch.tensor([known.get(f"i{item}", 0) for item in range(whole.n_items)])
-        self.length = config["MAX_ITEM_LIST_LENGTH"]
-        self.n_targets = len(dataset)
-
-    def score(self, batch: UserBatch) -> Tensor:
-        lengths = batch.lengths.clamp(max=self.length)
-        steps = torch.arange(self.length)
-        places = ((batch.offsets[1:] - lengths)[:, None] + steps).clamp(max=len(batch.items) - 1)
-        histories = self.codes[batch.items[places]].masked_fill(steps >= lengths[:, None], 0)
-        self.model.eval()
-        scores: Tensor = self.model.full_sort_predict(interaction({"item_id_list": histories, "item_length": lengths})).float()
-        self.model.train()
-        return scores.view(len(batch), -1)[:, self.codes]
-
-    def learn(self, valid: Holdout, marks: Sequence[float]) -> tuple[list[float], float | None]:
-        """NDCG@10 after so many seconds of training each; the seconds of the first epoch, None where it did not end."""
-        found: list[float] = []
-        first: float | None = None
-        judging, start = 0.0, time.perf_counter()
-
-        def loss(batch: Any) -> Any:
-            nonlocal judging
-            if time.perf_counter() - start - judging >= marks[len(found)]:
-                began = time.perf_counter()
-                with torch.no_grad():
-                    found.append(evaluate(self, valid, ks=(10,)).mean("ndcg@10"))
-                judging += time.perf_counter() - began
-                if len(found) == len(marks):
-                    raise _Over
-            return self.model.calculate_loss(batch)
-
-        with contextlib.suppress(_Over):
-            for number in range(10**6):
-                self.trainer._train_epoch(self.loader, number, loss_func=loss)
-                first = first or time.perf_counter() - start - judging
-        return found, first
+    with contextlib.suppress(_Over):
+        while True:
+            theirs.epoch(loss_func=loss)
+            first = first or time.perf_counter() - start - judging
+    return found, first
 
 
 def learn_ours(log: Interactions, valid: Holdout, marks: Sequence[float]) -> list[float]:
@@ -204,8 +162,8 @@ def quality_rows(name: str) -> list[Row]:
     train, valid, test = leave_last_out(name)
     marks = BUDGETS[name]
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        theirs = Theirs(Path(folder), train.plus(valid.truth).plus(test.truth))
-        peer, first = theirs.learn(valid, marks)
+        theirs = Theirs("SASRec", Path(folder), train.plus(valid.truth).plus(test.truth))
+        peer, first = learn_theirs(theirs, valid, marks)
     ours = learn_ours(train, valid, marks)
     size = f"{name}, leave-last-out, {len(valid.users):,} people, {valid.n_items:,} items"
     rows = [
@@ -220,7 +178,7 @@ def quality_rows(name: str) -> list[Row]:
         )
         for mark, own, value in zip(marks, ours, peer, strict=True)
     ]
-    return [*rows, *([_epoch_row(name, train, theirs.n_targets, first)] if first is not None else [])]
+    return [*rows, *([_epoch_row(name, train, theirs.n_examples, first)] if first is not None else [])]
 
 
 def _epoch_row(name: str, train: Interactions, n_targets: int, theirs: float) -> Row:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from workbench.data import Interactions, Side
 from workbench.errors import RequestError
+from workbench.models.recbole.families import FAMILY
 from workbench.models.recbole.library import FeatureSource, FeatureType, Interaction, interaction
 
 USER, ITEM, LABEL, TIME, VALUE = "user_id", "item_id", "label", "timestamp", "rating"
@@ -54,9 +55,17 @@ class Data:
 
     @cached_property
     def inter_feat(self) -> Interaction:
-        """Every event."""
+        """Every event; with what was before it, for a model that learns from the order of events."""
         log = self.log
-        return interaction({USER: log.users + 1, ITEM: log.items + 1, TIME: log.timestamps, VALUE: log.values.float()})
+        told = {USER: log.users + 1, ITEM: log.items + 1, TIME: log.timestamps, VALUE: log.values.float()}
+        if FAMILY[self.name] != "sequential":
+            return interaction(told)
+        before = torch.arange(len(log)) - log.offsets[log.users]
+        events = torch.nonzero(before > 0)[:, 0]
+        length = self.field2seqlen[SEQUENCE]
+        lengths = before[events].clamp(max=length)
+        rows = {name: column[events] for name, column in told.items()}
+        return interaction(rows | {SEQUENCE: before_each(log.items, events, lengths, length), LENGTH: lengths})
 
     def num(self, field: str) -> int:
         return self.sizes[field]
@@ -116,6 +125,13 @@ class Data:
 
     def _missing(self, what: str) -> RequestError:
         return RequestError(f"recbole:{self.name} needs {what}, which this data lacks.")
+
+
+def before_each(items: Tensor, events: Tensor, lengths: Tensor, longest: int) -> Tensor:
+    """int64 (n, longest): RecBole's codes of the items of the `lengths`, int64 (n,), events before each of `events`, int64 (n,); then 0."""
+    steps = torch.arange(longest, device=events.device)
+    places = ((events - lengths)[:, None] + steps).clamp(max=len(items) - 1)
+    return (items[places] + 1) * (steps < lengths[:, None])
 
 
 def padded(rows: Tensor, columns: Tensor, values: Tensor, n_rows: int, longest: int | None = None) -> tuple[Tensor, Tensor, Tensor]:

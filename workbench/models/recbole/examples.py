@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from workbench.data import Interactions, UserBatch
-from workbench.models.recbole.dataset import ITEM, LABEL, LENGTH, NEGATIVE, NEGATIVES, SEQUENCE, USER, Data
+from workbench.models.recbole.dataset import ITEM, LABEL, LENGTH, NEGATIVE, NEGATIVES, SEQUENCE, USER, Data, before_each
 from workbench.models.recbole.families import EVERY_POSITION, FAMILY, FROM_PEOPLE
 from workbench.models.recbole.library import InputType
 from workbench.training import Negatives
@@ -67,16 +67,28 @@ class People(Examples):
 
     def __init__(self, log: Interactions) -> None:
         self.users = torch.nonzero(log.events_per_user)[:, 0]
-        self.n = len(self.users)
+        self.n, self.width = len(self.users), log.n_items + 1
+        self.items, self.starts, self.lengths = log.items + 1, log.offsets[:-1], log.events_per_user
 
     def to(self, device: torch.device) -> None:
-        self.users = self.users.to(device)
+        for name in ("users", "items", "starts", "lengths"):
+            setattr(self, name, getattr(self, name).to(device))
 
     def draw(self, places: Tensor, generator: Generator) -> tuple[Tensor, ...]:  # noqa: ARG002
         return (self.users[places] + 1,)
 
     def columns(self, *drawn: Tensor, generator: Generator) -> Columns:  # noqa: ARG002
         return {USER: drawn[0]}
+
+    def ratings(self, users: Tensor) -> Tensor:
+        """float32 (n, n_items + 1): 1.0 where these people, RecBole's codes, had the item. RecBole pads everyone to the longest."""
+        lengths = self.lengths[users - 1]
+        rows = torch.arange(len(users), device=users.device).repeat_interleave(lengths)
+        first = lengths.cumsum(0) - lengths
+        places = torch.arange(len(rows), device=users.device) + (self.starts[users - 1] - first)[rows]
+        matrix = torch.zeros(len(users), self.width, device=users.device)
+        matrix.view(-1).index_fill_(0, rows * self.width + self.items[places], 1.0)
+        return matrix
 
 
 class Rows(Examples):
@@ -99,12 +111,10 @@ class Rows(Examples):
 
     def columns(self, *drawn: Tensor, generator: Generator) -> Columns:
         events, unseen = drawn
-        lengths, steps = self.before.index_select(0, events), torch.arange(self.length, device=events.device)
-        real = steps < lengths[:, None]
-        places = ((events - lengths)[:, None] + steps).clamp(max=len(self.items) - 1)
+        lengths = self.before.index_select(0, events)
         told = {
             USER: self.users.index_select(0, events) + 1,
-            SEQUENCE: (self.items[places] + 1) * real,
+            SEQUENCE: before_each(self.items, events, lengths, self.length),
             LENGTH: lengths,
             ITEM: self.items.index_select(0, events) + 1,
         }

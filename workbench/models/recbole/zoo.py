@@ -1,16 +1,19 @@
 """A model of RecBole as one of ours: its class, our data, our training, our evaluation."""
 
-from functools import cache
+import io
+from contextlib import redirect_stdout
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
+from torch.nn.functional import pad
 
 from workbench.data import Holdout, Interactions, Side, UserBatch
 from workbench.errors import NotApplicable, RequestError, unknown
-from workbench.models.recbole.dataset import ITEM, LABEL, LENGTH, NEGATIVE, SEQUENCE, USER, VALUE, Data, padded
+from workbench.models.recbole.dataset import ITEM, LABEL, LENGTH, NEGATIVE, SEQUENCE, USER, VALUE, Data
 from workbench.models.recbole.examples import all_pairs, sequences, with_features
 from workbench.models.recbole.families import (
     CLOSED_FORM,
@@ -20,6 +23,7 @@ from workbench.models.recbole.families import (
     IMPOSSIBLE,
     WITH_PEOPLE,
 )
+from workbench.models.recbole.faster import fast_dropout, with_fast_graphs
 from workbench.models.recbole.learn import forget, move, objective_for, seeded
 from workbench.models.recbole.library import get_model, interaction
 from workbench.models.recbole.settings import SPACES, for_recbole, settings_of
@@ -71,6 +75,7 @@ class Zoo:
         if self.name in IMPOSSIBLE:
             raise NotApplicable(f"recbole:{self.name} {IMPOSSIBLE[self.name]}.")
         self.config = config or settings_of(self.name)()
+        self.inductive = self.inductive and not self._told_of_people()
 
     def fit(self, train: Interactions, valid: Holdout | None = None, engine: Engine | None = None, side: Side | None = None) -> Self:
         """Raises NotApplicable when the model needs what the data lacks, RequestError for settings that RecBole refuses."""
@@ -82,10 +87,8 @@ class Zoo:
             if self.name not in CLOSED_FORM:
                 objective = objective_for(self.name, self.model, self.data, train, self.config)
                 kind = f"recbole:{self.name}"
-                self.training = engine.train(objective, self.config, model=self, kind=kind, train=train, valid=valid)
-            elif self.name == "Pop":
-                self.model.item_cnt[1:, 0] = train.events_per_item
-                self.model.max_cnt = self.model.item_cnt.max()
+                with fast_dropout():
+                    self.training = engine.train(objective, self.config, model=self, kind=kind, train=train, valid=valid)
         self._settle()
         return self
 
@@ -108,7 +111,8 @@ class Zoo:
         return self._whole(self.model.full_sort_predict(interaction({USER: users})), batch)
 
     def save(self, directory: Path) -> None:
-        save_model(directory, f"recbole:{self.name}", self.config, {**_packed(self.data), **self.model.state_dict()})
+        weights = {name: weight.clone() for name, weight in self.model.state_dict().items()}  # some are one tensor under several names
+        save_model(directory, f"recbole:{self.name}", self.config, {**_packed(self.data), **weights})
 
     @classmethod
     def load(cls, directory: Path) -> Self:
@@ -143,15 +147,26 @@ class Zoo:
             raise NotApplicable(f"recbole:{name} learns from the order of events, and this data has no times.")
         given.update(numerical_features=self.data.numerical, selected_features=features, item_attribute=next(iter(features), None))
         try:
-            self.model = get_model(name)(given, self.data)
+            with redirect_stdout(io.StringIO()):  # some print what they are made of
+                self.model = get_model(name)(given, self.data)
         except RequestError:
             raise
         except Exception as error:
             raise RequestError(f"recbole:{name} cannot be made with these settings and this data: {_line(error)}.") from error
-        if name == "S3Rec":
-            self.model.train_stage = "finetune"  # without what it would learn before, which RecBole keeps in a pickle
+        with_fast_graphs(name, self.model)
+        if name == "S3Rec":  # without what it would learn before, which RecBole keeps in a pickle
+            self.model.train_stage, self.model.loss_fct = "finetune", torch.nn.CrossEntropyLoss()
+        if name == "Pop":  # RecBole's counts an item once a batch
+            self.model.item_cnt[1:, 0] = log.events_per_item
+            self.model.max_cnt = self.model.item_cnt.max()
+
+    def _told_of_people(self) -> bool:
+        """Whether settings make a model that works from histories need those it was trained on."""
+        return getattr(self.config, "knn_method", "item") == "user" or bool(getattr(self.config, "time_aware", False))
 
     def _settle(self) -> None:
+        """As it is when it scores, whether trained here or loaded."""
+        vars(self.model).pop("get_rating_matrix", None)
         self.model.requires_grad_(False)
         move(self.model, torch.device("cpu"))
         forget(self.model)
@@ -167,11 +182,8 @@ class Zoo:
     def _told(self, batch: UserBatch) -> Tensor:
         """The model told of these histories instead of those it was trained on, and the rows at which it finds them: int64 (batch,)."""
         users = torch.arange(len(batch), device=batch.device)
-        if hasattr(self.model, "history_item_id"):
-            items = batch.items + 1
-            self.model.history_item_id, self.model.history_item_value, _ = padded(
-                batch.rows, items, torch.ones(len(items), device=batch.device), len(batch)
-            )
+        if hasattr(self.model, "get_rating_matrix"):
+            self.model.get_rating_matrix = partial(torch.Tensor.index_select, pad(batch.history_matrix(), (1, 0)), 0)
             return users
         pairs = (batch.rows.cpu().numpy(), batch.items.cpu().numpy() + 1)
         matrix = csr_matrix((torch.ones(len(batch.items)).numpy(), pairs), shape=(len(batch), batch.n_items + 1))
@@ -214,7 +226,9 @@ class _Given(dict[str, Any]):
         return None
 
     def __getattr__(self, name: str) -> Any:
-        return self[name]
+        if name.startswith("__"):  # what copying asks for
+            raise AttributeError(name)
+        return self if name == "final_config_dict" else self[name]
 
 
 def _line(error: BaseException) -> str:
