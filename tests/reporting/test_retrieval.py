@@ -43,7 +43,7 @@ def by_user_time(ml100k):
 
 def test_on_ml_100k_the_report_says_what_is_so(by_user_time):
     parts, decision, results, _ = by_user_time
-    verdict = retrieval_verdict(decision, parts, results, (10, 50))
+    verdict = retrieval_verdict(decision, parts, results, (10, 50), {})
     assert verdict.headline.startswith("EASE ranks what people like next higher than Item-kNN: NDCG@10 up 0.02")
     assert [(rail.state, rail.text) for rail in verdict.guardrails[:2]] == [
         ("pass", "the split keeps its promises"),
@@ -58,7 +58,7 @@ def test_on_ml_100k_the_report_says_what_is_so(by_user_time):
 
 def test_the_field_is_in_order_with_letters_and_says_how_many_were_tried(by_user_time):
     _, _, results, choices = by_user_time
-    table = field_table(results, METRIC, (10, 50), dict.fromkeys(results, 2.0))
+    table = field_table(results, METRIC, (10, 50), dict.fromkeys(results, 2.0), {})
     assert table.frame["model"].tolist() == ["EASE", "Item-kNN", "Popularity", "Random"]
     assert table.frame["alike"].tolist() == ["a", "b", "c", "d"]
     assert table.frame["trainings"].tolist() == [1, 1, 1, 2]
@@ -119,7 +119,7 @@ def test_earlier_windows_are_pooled_and_their_trend_is_told(ml100k, by_user_time
 
 def test_by_global_time_it_says_who_is_missing_and_what_cannot_be_told(ml100k):
     parts, decision, results, _ = retrieval(ml100k, "global_time", ["item_knn", "ease"])
-    verdict = retrieval_verdict(decision, parts, results, (10,))
+    verdict = retrieval_verdict(decision, parts, results, (10,), {})
     assert verdict.headline.startswith("We cannot tell EASE from Item-kNN: NDCG@10 differs by 0.003")
     assert "with 153 people a difference below 0.023 often goes unseen" in verdict.headline
     assert any("EASE left 76 of 153 people to popularity" in limit for limit in verdict.limits)
@@ -133,7 +133,7 @@ def test_by_global_time_it_says_who_is_missing_and_what_cannot_be_told(ml100k):
 def test_a_choice_that_test_does_not_confirm_is_said_to_be_none(ml100k):
     """By global time popularity is the best on validation and loses on test: the honest answer is no answer."""
     parts, decision, results, _ = retrieval(ml100k, "global_time", ["popularity", "item_knn", "ease"])
-    headline = retrieval_verdict(decision, parts, results, (10,)).headline
+    headline = retrieval_verdict(decision, parts, results, (10,), {}).headline
     assert headline.startswith("Popularity, the best on validation, lost to EASE on test: NDCG@10 down 0.03")
     assert headline.endswith("Choose neither on this evidence.")
 
@@ -141,7 +141,7 @@ def test_a_choice_that_test_does_not_confirm_is_said_to_be_none(ml100k):
 def test_with_one_model_there_is_no_empty_plot(ml100k):
     parts, decision, results, _ = retrieval(ml100k, "user_time", ["popularity"])
     assert slices_figure(decision).text == slices_table(decision).text == "Not applicable, because only one model was tried."
-    assert "only model tried" in retrieval_verdict(decision, parts, results, (10,)).headline
+    assert "only model tried" in retrieval_verdict(decision, parts, results, (10,), {}).headline
 
 
 def test_alt_texts_carry_the_numbers(by_user_time):
@@ -152,7 +152,7 @@ def test_alt_texts_carry_the_numbers(by_user_time):
 def test_a_data_set_of_eight_people_has_a_report(tiny):
     tiny()
     parts, decision, results, _ = retrieval(load_dataset("tiny"), "user_time", ["popularity", "ease"])
-    assert retrieval_verdict(decision, parts, results, (10,)).headline
+    assert retrieval_verdict(decision, parts, results, (10,), {}).headline
     assert slices_figure(decision).alt
     assert len(activity_table(decision.chosen, METRIC).frame) == 1
 

@@ -1,7 +1,6 @@
 """Groups of people or of items by a column of their table: those the card names under `[slices]`, or any other column as it stands."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
 from itertools import pairwise
 
 import torch

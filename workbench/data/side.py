@@ -38,9 +38,9 @@ class Side:
                     f"features of {name}, row {row}, column {column}: {table[row, column].item()} is not a finite number in 32 bits."
                 )
         for name, fields in (("users", self.user_fields), ("items", self.item_fields)):
-            table, width = self.tables().get(name), sum(width for _, width in fields)
-            if fields and width != (0 if table is None else table.shape[1]):
-                raise RequestError(f"the attributes of {name} have {width} columns together, their features another number.")
+            known = self.tables()
+            if fields and sum(width for _, width in fields) != (known[name].shape[1] if name in known else 0):
+                raise RequestError(f"the attributes {fields} of {name} should have as many columns together as their features.")
 
     def __repr__(self) -> str:
         return f"Side({', '.join(f'{name} {tuple(table.shape)}' for name, table in self.tables().items()) or 'nothing'})"

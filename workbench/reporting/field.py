@@ -13,8 +13,10 @@ ACCURACY = ("map", "mrr", "hit_rate", "truncated_recall")
 BESIDE = ("novelty", "mean_popularity", "long_tail_share", "diversity", "serendipity", "user_coverage")
 
 
-def field_table(results: Mapping[str, Evaluation], metric: str, ks: tuple[int, ...], seconds: Mapping[str, float]) -> Table:
-    """All models, best on test first. `seconds`: training time of each."""
+def field_table(
+    results: Mapping[str, Evaluation], metric: str, ks: tuple[int, ...], seconds: Mapping[str, float], failed: Mapping[str, str]
+) -> Table:
+    """All models, best on test first. seconds: training time of each. failed: why the others could not be judged."""
     shared = letters(results, metric)
     wide, cut = max(ks), split_name(metric)[1]
     rows = []
@@ -32,6 +34,8 @@ def field_table(results: Mapping[str, Evaluation], metric: str, ks: tuple[int, .
                 "each": f"{seconds[name]:.0f} s" if seconds[name] >= 1 else "under 1 s",
             }
         )
+    for name, why in failed.items():
+        rows.append({"model": name, label(metric): "not judged", "alike": "", "trainings": 0, "each": "", "why": why})
     n = len(next(iter(results.values())).users)
     caption = f"Test part, {n:,} people; {label(metric)} with its 95 % interval."
     if len(results) > 1:

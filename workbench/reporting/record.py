@@ -36,10 +36,12 @@ def record(
     comparisons: Sequence[Comparison] = (),
     chosen: str | None = None,
     trainings: Sequence[Mapping[str, Any]] = (),
+    failed: Mapping[str, str] | None = None,
 ) -> str:
     """Hand the findings of a notebook over to its run. Returns a sentence that says what became of them.
 
-    `chosen`: the model that the verdict is about. `trainings`: what learning by gradient cost, see `training_rows`. Under the runner:
+    `chosen`: the model that the verdict is about. `trainings`: what learning by gradient cost, see `training_rows`. `failed`: models that
+    could not be judged, and why. Under the runner:
     `found.json`, `metrics.parquet` (one row for each person, model and training, people under pseudonyms) and `slices.csv` in the run's
     folder. Opened by hand or under nbval there is no run, and nothing is written.
     """
@@ -49,6 +51,7 @@ def record(
         "seed": seed,
         "chosen": chosen,
         "trainings": list(trainings),
+        "failed": [{"model": name, "reason": why} for name, why in (failed or {}).items()],
         "metrics": list(metrics),
         "verdict": verdict.as_json(),
     }

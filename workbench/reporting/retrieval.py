@@ -50,13 +50,19 @@ def checked_lines(results: Mapping[str, Evaluation], choices: Mapping[str, Choic
     return [f"{name} {told(name, result.mean(metric))}" for name, result in results.items()]
 
 
-def retrieval_verdict(decision: Decision, parts: Split, results: Mapping[str, Evaluation], ks: tuple[int, ...]) -> Verdict:
+def retrieval_verdict(
+    decision: Decision, parts: Split, results: Mapping[str, Evaluation], ks: tuple[int, ...], failed: Mapping[str, str]
+) -> Verdict:
+    """failed: why models that were asked for could not be judged."""
     findings = audit(parts)
     return Verdict(
         headline=decision.headline(),
         numbers=_numbers(decision, ks),
         guardrails=[*_audit_guardrails(findings), *_quality_guardrails(decision, results)],
-        limits=_limits(decision, parts, findings, results),
+        limits=[
+            *(f"{name} was asked for and could not be judged: {why}" for name, why in failed.items()),
+            *_limits(decision, parts, findings, results),
+        ],
     )
 
 

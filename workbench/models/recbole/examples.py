@@ -144,16 +144,17 @@ class Whole(Examples):
         return self.windows.starts[places], self.windows.lengths[places]
 
     def columns(self, *drawn: Tensor, generator: Generator) -> Columns:  # noqa: ARG002
-        inputs, targets, _ = self.windows.gather(*drawn, padding=-1)
-        return {SEQUENCE: inputs + 1, LENGTH: drawn[1], ITEM: targets + 1}
+        starts, lengths = drawn
+        inputs, targets, _ = self.windows.gather(starts, lengths, padding=-1)
+        return {SEQUENCE: inputs + 1, LENGTH: lengths, ITEM: targets + 1}
 
 
 class Masked(Examples):
-    """A window of a person's sequence with items hidden, which are to be found (Sun et al., CIKM 2019): some anywhere, or the last one."""
+    """A window of a person's sequence with items hidden, which are to be found (Sun et al., CIKM 2019): some anywhere, or the last one of
+    its beginning, cut anywhere, so that what is asked when scoring is learnt at every length."""
 
     def __init__(self, log: Interactions, length: int, share: float, last: float) -> None:
-        """share: of a window's items that are hidden, at most as many as RecBole has places for; last: share of the windows in which the
-        last one is."""
+        """share: of a window's items that are hidden, at most as many as RecBole has places for; last: share of windows that are cut."""
         self.windows = Windows.of(log, length - 1)
         self.n, self.length, self.n_items = len(self.windows), length, log.n_items
         self.share, self.last, self.places = share, last, max(1, int(share * length))
@@ -167,13 +168,14 @@ class Masked(Examples):
     def columns(self, *drawn: Tensor, generator: Generator) -> Columns:
         starts, lengths = drawn
         device = starts.device
+        cut, at = torch.rand(2, len(starts), generator=generator, device=device)
+        lengths = torch.where(cut < self.last, 2 + (at * (lengths - 1)).long(), lengths)
         steps = torch.arange(self.length, device=device)
         real = steps < lengths[:, None]
-        items = (self.windows.items[(starts[:, None] + steps).clamp(max=len(self.windows.items) - 1)] + 1) * real
+        items = before_each(self.windows.items, starts + lengths, lengths, self.length)
         luck = torch.rand(items.shape, generator=generator, device=device)
-        only_last = torch.rand(len(items), 1, generator=generator, device=device) < self.last
-        hidden = torch.where(only_last, steps == lengths[:, None] - 1, (luck < self.share) & real)
-        hidden[:, 0] &= lengths < 1  # RecBole takes place 0 for no place
+        hidden = torch.where(cut[:, None] < self.last, steps == lengths[:, None] - 1, (luck < self.share) & real)
+        hidden[:, 0] = False  # RecBole takes place 0 for no place
         chosen = (luck + 1).mul(hidden).topk(self.places, dim=1)
         index = chosen.indices * (chosen.values > 0)
         told = items.gather(1, index) * (index > 0)

@@ -1,5 +1,7 @@
 """RecBole's 94 models: which there are, what each learns from, which are supported, and which cannot run and why. Facts, no code."""
 
+# ruff: noqa: SIM905, names are easier to read in a row
+
 FAMILIES = {
     "general": (
         "ADMMSLIM AsymKNN BPR CDAE ConvNCF DGCF DiffRec DMF EASE ENMF FISM GCMC ItemKNN LDiffRec LightGCN LINE MacridVAE MultiDAE MultiVAE "

@@ -40,7 +40,7 @@ class Graph:
         return type(self)(self.matrix.to(device))
 
     @classmethod
-    def __torch_function__(cls, function: Callable[..., Any], types: Any, args: Sequence[Any], kwargs: Any = None) -> Any:  # noqa: ARG003
+    def __torch_function__(cls, function: Callable[..., Any], types: Any, args: Sequence[Any], kwargs: Any = None) -> Any:
         if function is not torch.sparse.mm or not isinstance(args[0], Graph):
             return NotImplemented
         return _Product.apply(args[1], args[0].matrix.to(args[1].device))
@@ -72,7 +72,7 @@ def fast_dropout() -> Iterator[None]:
     """Torch's dropout takes ten times as long on a CPU as ours, which draws from the same generator; shares are rounded to 1/256."""
     torchs = functional.dropout
 
-    def ours(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:  # noqa: A002, torch's names
+    def ours(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
         if not training or input.device.type != "cpu" or inplace:
             return torchs(input, p, training, inplace)
         return dropped(input, p, torch.default_generator)

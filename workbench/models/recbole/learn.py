@@ -58,7 +58,7 @@ def move(model: nn.Module, device: torch.device) -> None:
         for name, value in list(vars(module).items()):
             if isinstance(value, torch.device):
                 setattr(module, name, device)
-            elif isinstance(value, Tensor | Graph) or name in ("user_feat", "item_feat") and value is not None:
+            elif isinstance(value, Tensor | Graph) or (name in ("user_feat", "item_feat") and value is not None):
                 setattr(module, name, value.to(device))
 
 
@@ -108,8 +108,8 @@ class Learn(Objective):
 
     def of(self, columns: Columns) -> Tensor:
         losses = self.model.calculate_loss(interaction(columns))
-        total: Tensor = sum(losses) if isinstance(losses, tuple) else losses
-        return total.sum()  # some give a list of one
+        parts: tuple[Tensor, ...] = losses if isinstance(losses, tuple) else (losses,)
+        return torch.stack([part.sum() for part in parts]).sum()  # some are a list of one
 
     def get_extra_state(self) -> Tensor:
         """Numbers that change in training and are no weights: a checkpoint must hold them."""
@@ -178,7 +178,7 @@ class WithClusters(Learn):
 
     def of(self, columns: Columns) -> Tensor:
         losses: tuple[Tensor, ...] = self.model.calculate_loss(interaction(columns))
-        return torch.stack([each.squeeze() for each in (losses[:-1] if self.epoch <= self.warm_up else losses)]).sum()
+        return torch.stack([part.sum() for part in (losses[:-1] if self.epoch <= self.warm_up else losses)]).sum()
 
     def cluster(self, points: np.ndarray) -> tuple[Tensor, Tensor]:
         """float (k, d), of length 1: the centres; int64 (n,): the nearest one to each point, float (n, d)."""

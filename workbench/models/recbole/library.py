@@ -71,8 +71,8 @@ def interaction(columns: dict[str, Any]) -> Interaction:
 def properties(model: str) -> Path:
     """The file in which RecBole keeps the default settings of a model. Not every model has one."""
     spec = find_spec("recbole")
-    assert spec is not None and spec.submodule_search_locations, "imported above"
-    return Path(spec.submodule_search_locations[0]) / "properties" / "model" / f"{model}.yaml"
+    assert spec is not None, "imported above"
+    return Path(next(iter(spec.submodule_search_locations or ()))) / "properties" / "model" / f"{model}.yaml"
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from dataclasses import field, make_dataclass
 from functools import cache
 from typing import Annotated, Any
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 from pydantic import BeforeValidator, Field
 
 from workbench.models.recbole.families import CLOSED_FORM, EVERY_POSITION, FAMILY, FROM_PEOPLE
@@ -19,12 +19,31 @@ from workbench.models.space import Choices, Range
 from workbench.training import Learning
 
 LEFT_OUT = frozenset(
-    "fields freeze_kg fredom_type mf_pretrain_path mlp_pretrain_path pre_model_path pretrain_epochs pretrain_path save_step "
-    "selected_features item_attribute teacher train_method train_stage transform use_pretrain warm_up double_tower".split()
+    [
+        "fields",
+        "freeze_kg",
+        "fredom_type",
+        "mf_pretrain_path",
+        "mlp_pretrain_path",
+        "pre_model_path",
+        "pretrain_epochs",
+        "pretrain_path",
+        "save_step",
+        "selected_features",
+        "item_attribute",
+        "teacher",
+        "train_method",
+        "train_stage",
+        "transform",
+        "use_pretrain",
+        "warm_up",
+        "double_tower",
+    ]
 )
 """Settings that name files, would be evaluated, or are decided by the data."""
 SHARES = re.compile(r"drop|ratio|prob|^std$")
 REAL = re.compile(r"alpha|beta|gamma|lambda|lamda|rho|weight|temp|tau|margin|reg|noise|^w_m|cap$|lmd|shrink|factor$|^l1")
+NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 COUNTS = re.compile(r"^reranker|size$|^n_|num|merging|mode$|window|bias|remove|context_norm")
 
 DEFAULTS: dict[str, dict[str, Any]] = {}
@@ -53,7 +72,7 @@ def for_recbole(name: str, config: Any) -> dict[str, Any]:
 @cache
 def _theirs(name: str) -> dict[str, Any]:
     path = properties(name)
-    found = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader) if path.exists() else {}
+    found = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
     kept = {setting: value for setting, value in (found or {}).items() if setting not in LEFT_OUT and value is not None}
     return {setting.replace("-", "_"): _default(setting, value) for setting, value in kept.items()}
 
@@ -75,9 +94,11 @@ def _their_name(setting: str) -> str:
 
 
 def _default(setting: str, value: Any) -> Any:
-    """As YAML has it, but for lists, and numbers that RecBole writes as whole ones and reads as any."""
+    """As YAML has it, but for lists, and numbers that RecBole writes as 1e-4 or as whole ones and reads as any."""
     if isinstance(value, list):
-        return tuple(float(each) if REAL.search(setting) or SHARES.search(setting) else each for each in value)
+        return tuple(_default(setting, each) for each in value)
+    if isinstance(value, str) and NUMBER.fullmatch(value):
+        return float(value)
     whole = isinstance(value, int) and not isinstance(value, bool)
     real = (REAL.search(setting) or SHARES.search(setting)) and not COUNTS.search(setting)
     return float(value) if whole and real else value
@@ -87,8 +108,8 @@ def _type(setting: str, value: Any) -> Any:
     if setting in Learning.__dataclass_fields__:
         return Learning.__dataclass_fields__[setting].type
     if isinstance(value, tuple):
-        kind = type(value[0]) if value else int
-        return Annotated[tuple[kind, ...], BeforeValidator(_listed)]
+        of = tuple[float, ...] if value and isinstance(value[0], float) else tuple[int, ...]
+        return Annotated[of, BeforeValidator(_listed)]
     if isinstance(value, bool | str):
         return type(value)
     if SHARES.search(setting):
@@ -106,10 +127,3 @@ def _listed(value: Any) -> Any:
         return json.loads(value if value.lstrip().startswith("[") else f"[{value}]")
     except ValueError:
         return value
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML takes 1e-4 for a text; RecBole's files mean a number."""
-
-
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789."))

@@ -1,7 +1,8 @@
 """A model of RecBole as one of ours: its class, our data, our training, our evaluation."""
 
 import io
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -107,8 +108,9 @@ class Zoo:
             return self._by_sequence(batch)
         if FAMILY[self.name] == "context" or not _has_fast_way(self.model):
             return self._by_pairs(batch)
-        users = self._told(batch) if self.inductive else batch.users + 1
-        return self._whole(self.model.full_sort_predict(interaction({USER: users})), batch)
+        with self._told(batch) if self.inductive else nullcontext(batch.users + 1) as users:
+            scores = self.model.full_sort_predict(interaction({USER: users}))
+        return scores.view(len(batch), -1)[:, 1 : batch.n_items + 1].float().to(batch.device)  # type: ignore[no-any-return]
 
     def save(self, directory: Path) -> None:
         weights = {name: weight.clone() for name, weight in self.model.state_dict().items()}  # some are one tensor under several names
@@ -116,6 +118,7 @@ class Zoo:
 
     @classmethod
     def load(cls, directory: Path) -> Self:
+        config: Any
         config, tensors = load_model(directory, f"recbole:{cls.name}", settings_of(cls.name))
         model = cls(config)
         with seeded(getattr(config, "seed", 0)):
@@ -123,6 +126,7 @@ class Zoo:
         model.model.load_state_dict(tensors)
         model._settle()
         return model
+
     def _build(self, log: Interactions, side: Side) -> None:
         side.check(log)
         name, given = self.name, _Given(NAMES)
@@ -179,20 +183,27 @@ class Zoo:
             person = int(batch.users[strangers][0])
             raise RequestError(f"{self.title} cannot score person {person}, who was not in training: name a fallback.")
 
-    def _told(self, batch: UserBatch) -> Tensor:
+    @contextmanager
+    def _told(self, batch: UserBatch) -> Iterator[Tensor]:
         """The model told of these histories instead of those it was trained on, and the rows at which it finds them: int64 (batch,)."""
-        users = torch.arange(len(batch), device=batch.device)
+        told: Any
         if hasattr(self.model, "get_rating_matrix"):
-            self.model.get_rating_matrix = partial(torch.Tensor.index_select, pad(batch.history_matrix(), (1, 0)), 0)
-            return users
-        pairs = (batch.rows.cpu().numpy(), batch.items.cpu().numpy() + 1)
-        matrix = csr_matrix((torch.ones(len(batch.items)).numpy(), pairs), shape=(len(batch), batch.n_items + 1))
-        matrix.data[:] = 1.0
-        if self.name == "ItemKNN":
-            self.model.pred_mat = matrix.dot(self.model.w).tolil()
+            name, told = "get_rating_matrix", partial(torch.Tensor.index_select, pad(batch.history_matrix(), (1, 0)), 0)
         else:
-            self.model.interaction_matrix = matrix
-        return users
+            pairs = (batch.rows.cpu().numpy(), batch.items.cpu().numpy() + 1)
+            name, told = "interaction_matrix", csr_matrix((torch.ones(len(batch.items)), pairs), shape=(len(batch), batch.n_items + 1))
+            told.data[:] = 1.0
+            if self.name == "ItemKNN":
+                name, told = "pred_mat", told.dot(self.model.w).tolil()
+        before = vars(self.model).get(name)
+        setattr(self.model, name, told)
+        try:
+            yield torch.arange(len(batch), device=batch.device)
+        finally:
+            if before is None:
+                delattr(self.model, name)
+            else:
+                setattr(self.model, name, before)
 
     def _by_sequence(self, batch: UserBatch) -> Tensor:
         told, found = sequences(batch, self.config.length), []
@@ -214,9 +225,6 @@ class Zoo:
             columns = with_features(all_pairs(users, batch.n_items), self.data)
             found.append(self.model.predict(interaction(columns)).view(len(users), -1).float())
         return torch.cat(found)
-
-    def _whole(self, scores: Tensor, batch: UserBatch) -> Tensor:
-        return scores.view(len(batch), -1)[:, 1 : batch.n_items + 1].float().to(batch.device)
 
 
 class _Given(dict[str, Any]):

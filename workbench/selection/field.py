@@ -1,0 +1,73 @@
+"""Models side by side: one that fails is left out with its reason, and the others go on."""
+
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workbench.data import Holdout, Split
+from workbench.errors import NotApplicable, RequestError, WorkError
+from workbench.evaluation import Evaluation
+from workbench.selection.search import Choice, search
+
+
+@dataclass(eq=False)
+class Field:
+    choices: dict[str, Choice]
+    """What `search` found, by model; of those that got this far."""
+    failed: dict[str, str]
+    """Why, by model, of the others."""
+
+    def judge(self, holdout: Holdout, **judged: Any) -> dict[str, Evaluation]:
+        """Each choice on a holdout; one that fails there goes over to `failed`. judged: `ks`, `fallback` and so on, for `evaluate`.
+
+        Raises as `search_all` does.
+        """
+        results: dict[str, Evaluation] = {}
+        errors: list[Exception] = []
+        for name, choice in list(self.choices.items()):
+            try:
+                results[name] = choice.judge(holdout, **judged)
+            except Exception as error:
+                errors.append(error)
+                self._leave_out(name, error)
+        self._check(errors)
+        return results
+
+    def _leave_out(self, name: str, error: Exception) -> None:
+        self.choices.pop(name, None)
+        self.failed[name] = reason(error)
+
+    def _check(self, errors: list[Exception]) -> None:
+        """Nobody is left: is there no answer on this data, or did the work fail?"""
+        if self.choices:
+            return
+        told = "; ".join(f"{name}: {why}" for name, why in self.failed.items())
+        kind = NotApplicable if errors and all(isinstance(error, NotApplicable) for error in errors) else WorkError
+        raise kind(f"none of the models could be judged. {told}") from (errors[-1] if errors else None)
+
+
+def search_all(names: Iterable[str], parts: Split, metric: str, **asked: Any) -> Field:
+    """`search` for each of these models, with the same `asked`.
+
+    Raises NotApplicable when none of them has an answer on this data, WorkError when all fail and not only for that.
+    """
+    field, errors = Field({}, {}), []
+    for name in names:
+        try:
+            field.choices[name] = search(name, parts, metric, **asked)
+        except Exception as error:
+            errors.append(error)
+            field._leave_out(name, error)
+    field._check(errors)
+    return field
+
+
+def reason(error: Exception) -> str:
+    """One line for a reader: our own errors speak for themselves, of others the kind and the place are said."""
+    told = " ".join(str(error).split())
+    if isinstance(error, RequestError | WorkError):
+        return told
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {told or 'no reason given'} ({Path(where.filename).name}, line {where.lineno})"
