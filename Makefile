@@ -7,7 +7,7 @@ READY := .venv/.ready
 # One line for each tier in .venv/tiers, shown at the end of `make test`.
 TIER = start=$$(date +%s); $(2) || { cat .venv/tiers 2>/dev/null; echo "make: $(1) failed" >&2; exit 1; }; echo "$(1): $$(( $$(date +%s) - start )) s" >> .venv/tiers
 
-.PHONY: help report test test-slow lint types unit notebooks-check lab notebooks lock benchmarks benchmarks-long clean
+.PHONY: help report test test-slow lint types unit notebooks-check lab notebooks lock benchmarks benchmarks-long zoo clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,7 +74,11 @@ benchmarks: $(READY)  ## ours beside RecBole's and pandas'; the first call fetch
 
 benchmarks-long: $(READY)  ## how fast and how well models learn, beside RecBole's: more than an hour; goes on where it stopped
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.zoo
 	$(BIN)/python -m benchmarks.long_run
+
+zoo: $(READY)  ## try each of RecBole's models, and write what ran into docs/zoo.md
+	$(BIN)/python -m benchmarks.census
 
 clean:  ## remove the generated reports
 	rm -rf reports/*/ reports/index.html reports/.lock

@@ -61,7 +61,7 @@ def create(name: str, *, tuned_for: str | None = None, **settings: Any) -> Recom
         checked = TypeAdapter(config).validate_python(settings)
     except ValidationError as error:
         first = error.errors()[0]
-        raise RequestError(f"{name}: {first['loc'][0]} = {first['input']!r}: {first['msg'].lower()}.") from None
+        raise RequestError(f"{name}: {first['loc'][0]} = {first['input']!r}: {first['msg'][:1].lower()}{first['msg'][1:]}.") from None
     for setting, value in settings.items():
         if isinstance(value, bool) and not isinstance(getattr(checked, setting), bool):  # True is 1 to Python
             raise RequestError(f"{name}: {setting} = {value}: input should be a number or a text.")

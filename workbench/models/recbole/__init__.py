@@ -3,7 +3,7 @@
 Importing it makes RecBole importable; `workbench.models.create("recbole:LightGCN")` does that when it is asked for one.
 """
 
-from workbench.models.recbole.families import FAMILIES, FAMILY, IMPOSSIBLE, SUPPORTED
+from workbench.models.recbole.families import FAMILIES, FAMILY, IMPOSSIBLE, NOTES, SUPPORTED
 from workbench.models.recbole.library import (
     Trainer,
     create_dataset,
@@ -22,6 +22,7 @@ __all__ = [
     "FAMILIES",
     "FAMILY",
     "IMPOSSIBLE",
+    "NOTES",
     "SUPPORTED",
     "Trainer",
     "Zoo",

@@ -207,7 +207,8 @@ def sequences(batch: UserBatch, length: int) -> Columns:
         SEQUENCE: torch.nn.functional.pad(items + 1, (0, length - items.shape[1])),
         LENGTH: lengths.clamp(min=1),
     }
-    return with_inverse(columns | {NEGATIVES: columns[SEQUENCE]})
+    unused = {NEGATIVES: columns[SEQUENCE], ITEM: torch.ones_like(lengths)}  # asked for, without a say in the scores
+    return with_inverse(columns | unused)
 
 
 def with_inverse(columns: Columns) -> Columns:

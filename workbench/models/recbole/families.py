@@ -41,6 +41,30 @@ EVERY_POSITION = frozenset({"GRU4Rec", "SASRec"})
 FROM_ITEM_FEATURES = frozenset({"DIEN", "DIN", "FDSA", "GRU4RecF", "S3Rec", "SASRecF"})
 """Sequential models that cannot do without features of items."""
 
+NOTES = {
+    "BERT4Rec": "learns from windows, RecBole from every prefix of them",
+    "CPR": "reranks `reranker_CAN_NUM` items, so that there must be as many",
+    "ConvNCF": "without what it could learn before",
+    "DGCF": "needs people enough to draw from without replacement: about as many as a batch share of items",
+    "DIEN": "an event against one unseen item; needs features of items",
+    "DIN": "an event against one unseen item; needs features of items",
+    "FEARec": "by its main loss: RecBole's file names no contrast for it",
+    "FwFM": "leaves out features that are numbers",
+    "GRU4Rec": "every event of a window is a target; `every_position=False` takes RecBole's rows",
+    "KD_DAGFM": "the teacher alone: what it would teach reads a pickle",
+    "NCL": "as many clusters as there are points at most, found on the CPU; RecBole's asks for a GPU",
+    "NeuMF": "without what it could learn before",
+    "Pop": "counts events; RecBole's counts an item once a batch",
+    "RaCT": "the actor alone: its critic reads a pickle",
+    "Random": "draws anew for each request, whatever the seed; `random` does not",
+    "RecVAE": "an epoch is `n_enc_epochs` passes for the encoder and `n_dec_epochs` for the decoder",
+    "S3Rec": "without its pre-training, which RecBole keeps in a pickle",
+    "SASRec": "every event of a window is a target; `every_position=False` takes RecBole's rows",
+    "SimpleX": "with 20 unseen items an event rather than one",
+}
+NOTES |= dict.fromkeys(("GRU4RecCPR", "SASRecCPR"), NOTES.pop("CPR"))
+"""What somebody who knows RecBole's should know of ours."""
+
 GRAPH = "a knowledge graph, which no data set here has"
 VECTORS = "vectors of entities that somebody trained before, which no data set here has"
 IMPOSSIBLE = {

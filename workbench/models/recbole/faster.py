@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from workbench.training.sequences import dropped
 
-GRAPHS = {"LightGCN": ("norm_adj_matrix",), "NCL": ("norm_adj_matrix",), "NGCF": ("norm_adj_matrix",), "SGL": ("train_graph",)}
+GRAPHS = {"LightGCN": ("norm_adj_matrix",), "NCL": ("norm_adj_mat",), "NGCF": ("norm_adj_matrix",), "SGL": ("train_graph",)}
 """Symmetric graphs that stay the same, by model."""
 
 

@@ -1,6 +1,7 @@
 """RecBole's models as objectives of our engine: its losses, our examples, our loop."""
 
 import random
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self, cast
@@ -27,12 +28,12 @@ KEPT = ("restore_user_e", "restore_item_e", "i_embedding")
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """RecBole's models draw from three global generators and sum in any order: here they draw from `seed` and sum in one, and leave all
-    as it was."""
+    """RecBole's models draw from three global generators, sum in any order and make torch warn: here they draw from `seed`, sum in one
+    order and are silent, and all is left as it was."""
     before, order = (random.getstate(), np.random.get_state()), torch.are_deterministic_algorithms_enabled()  # noqa: NPY002
     warned = torch.is_deterministic_algorithms_warn_only_enabled()
     filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), silent():
         reseed(seed)
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -43,6 +44,15 @@ def seeded(seed: int) -> Iterator[None]:
             torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
             random.setstate(before[0])
             np.random.set_state(before[1])  # noqa: NPY002
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Torch tells RecBole of ways that it will do without one day, and of those that are new."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"recbole\b")
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support|.* does not have a deterministic implementation")
+        yield
 
 
 def reseed(seed: int) -> None:

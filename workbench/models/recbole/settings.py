@@ -8,7 +8,7 @@ import json
 import re
 from dataclasses import field, make_dataclass
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml  # type: ignore[import-untyped]
 from pydantic import BeforeValidator, Field
@@ -19,32 +19,17 @@ from workbench.models.space import Choices, Range
 from workbench.training import Learning
 
 LEFT_OUT = frozenset(
-    [
-        "fields",
-        "freeze_kg",
-        "fredom_type",
-        "mf_pretrain_path",
-        "mlp_pretrain_path",
-        "pre_model_path",
-        "pretrain_epochs",
-        "pretrain_path",
-        "save_step",
-        "selected_features",
-        "item_attribute",
-        "teacher",
-        "train_method",
-        "train_stage",
-        "transform",
-        "use_pretrain",
-        "warm_up",
-        "double_tower",
-    ]
+    """fields freeze_kg fredom_type mf_pretrain_path mlp_pretrain_path pre_model_path pretrain_epochs pretrain_path save_step
+    selected_features item_attribute teacher train_method train_stage transform use_pretrain warm_up double_tower""".split()  # noqa: SIM905
 )
 """Settings that name files, would be evaluated, or are decided by the data."""
 SHARES = re.compile(r"drop|ratio|prob|^std$")
 REAL = re.compile(r"alpha|beta|gamma|lambda|lamda|rho|weight|temp|tau|margin|reg|noise|^w_m|cap$|lmd|shrink|factor$|^l1")
 NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 COUNTS = re.compile(r"^reranker|size$|^n_|num|merging|mode$|window|bias|remove|context_norm")
+
+LOSSES: dict[str, Any] = {"CE": Literal["CE", "BPR"], "BPR": Literal["BPR"], "BCE": Literal["BCE", "MSE"]}
+"""What a model whose loss is this by default may have."""
 
 DEFAULTS: dict[str, dict[str, Any]] = {}
 """Where a log of ML-100k's size asks for others than RecBole's, or than those of `Learning`."""
@@ -58,7 +43,7 @@ def settings_of(name: str) -> type:
     """The dataclass of the model's settings, frozen, every field with a default."""
     ours = _learning(name) if name not in CLOSED_FORM else {}
     defaults = {**_theirs(name), **ours, **DEFAULTS.get(name, {})}
-    fields = [(setting, _type(setting, value), field(default=value)) for setting, value in defaults.items()]
+    fields = [(setting, _type(name, setting, value), field(default=value)) for setting, value in defaults.items()]
     bases = () if name in CLOSED_FORM else (Learning,)
     return make_dataclass(f"{name}Settings", fields, bases=bases, frozen=True, kw_only=True, namespace={"__module__": __name__})
 
@@ -104,12 +89,14 @@ def _default(setting: str, value: Any) -> Any:
     return float(value) if whole and real else value
 
 
-def _type(setting: str, value: Any) -> Any:
+def _type(name: str, setting: str, value: Any) -> Any:
     if setting in Learning.__dataclass_fields__:
         return Learning.__dataclass_fields__[setting].type
     if isinstance(value, tuple):
         of = tuple[float, ...] if value and isinstance(value[0], float) else tuple[int, ...]
         return Annotated[of, BeforeValidator(_listed)]
+    if setting == "loss_type":
+        return LOSSES.get(value, str) if name not in ("CORE", "S3Rec") else Literal["CE"]
     if isinstance(value, bool | str):
         return type(value)
     if SHARES.search(setting):
@@ -121,9 +108,8 @@ def _type(setting: str, value: Any) -> Any:
 
 def _listed(value: Any) -> Any:
     """A list typed on a command line: [64, 32] or 64, 32."""
-    if not isinstance(value, str):
-        return value
     try:
-        return json.loads(value if value.lstrip().startswith("[") else f"[{value}]")
+        found = json.loads(value if value.lstrip().startswith("[") else f"[{value}]") if isinstance(value, str) else value
     except ValueError:
         return value
+    return [str(each) if isinstance(each, bool) else each for each in found] if isinstance(found, list | tuple) else found  # True is no 1

@@ -25,7 +25,7 @@ from workbench.models.recbole.families import (
     WITH_PEOPLE,
 )
 from workbench.models.recbole.faster import fast_dropout, with_fast_graphs
-from workbench.models.recbole.learn import forget, move, objective_for, seeded
+from workbench.models.recbole.learn import forget, move, objective_for, seeded, silent
 from workbench.models.recbole.library import get_model, interaction
 from workbench.models.recbole.settings import SPACES, for_recbole, settings_of
 from workbench.models.space import Choices, Range
@@ -104,13 +104,10 @@ class Zoo:
             move(self.model, batch.device)
             forget(self.model)
         self.model.eval()
-        if FAMILY[self.name] == "sequential":
-            return self._by_sequence(batch)
-        if FAMILY[self.name] == "context" or not _has_fast_way(self.model):
-            return self._by_pairs(batch)
-        with self._told(batch) if self.inductive else nullcontext(batch.users + 1) as users:
-            scores = self.model.full_sort_predict(interaction({USER: users}))
-        return scores.view(len(batch), -1)[:, 1 : batch.n_items + 1].float().to(batch.device)  # type: ignore[no-any-return]
+        with silent():
+            if FAMILY[self.name] == "sequential":
+                return self._by_sequence(batch)
+            return self._whole(batch) if _has_fast_way(self.model) else self._by_pairs(batch)
 
     def save(self, directory: Path) -> None:
         weights = {name: weight.clone() for name, weight in self.model.state_dict().items()}  # some are one tensor under several names
@@ -145,11 +142,13 @@ class Zoo:
         )
         self.data = Data(name, log, side, given)
         features = self.data.item_fields
-        if name in FROM_ITEM_FEATURES and not features:
-            raise NotApplicable(f"recbole:{name} needs features of items, and this data has none.")
+        if name in FROM_ITEM_FEATURES and not set(features) - set(self.data.numerical):
+            raise NotApplicable(f"recbole:{name} needs groups of items as features, and this data has none.")
         if FAMILY[name] == "sequential" and len(log) > 1 and (log.timestamps == log.timestamps[0]).all():
             raise NotApplicable(f"recbole:{name} learns from the order of events, and this data has no times.")
-        given.update(numerical_features=self.data.numerical, selected_features=features, item_attribute=next(iter(features), None))
+        numbers = [] if name == "FwFM" else self.data.numerical
+        groups = [field for field in features if field not in numbers]
+        given.update(numerical_features=numbers, selected_features=groups, item_attribute=next(iter(groups), None))
         try:
             with redirect_stdout(io.StringIO()):  # some print what they are made of
                 self.model = get_model(name)(given, self.data)
@@ -182,6 +181,11 @@ class Zoo:
         if strangers.any():
             person = int(batch.users[strangers][0])
             raise RequestError(f"{self.title} cannot score person {person}, who was not in training: name a fallback.")
+
+    def _whole(self, batch: UserBatch) -> Tensor:
+        with self._told(batch) if self.inductive else nullcontext(batch.users + 1) as users:
+            scores: Tensor = self.model.full_sort_predict(interaction({USER: users}))
+        return scores.view(len(batch), -1)[:, 1 : batch.n_items + 1].float().to(batch.device)
 
     @contextmanager
     def _told(self, batch: UserBatch) -> Iterator[Tensor]:

@@ -1,0 +1,201 @@
+"""What is done faster than RecBole does it is the same; what is random is the seed's; a training that was killed goes on."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from workbench.data import Side
+from workbench.errors import RequestError
+from workbench.evaluation import evaluate
+from workbench.models import create
+from workbench.models.recbole.dataset import ITEM, LENGTH, SEQUENCE
+from workbench.models.recbole.examples import People, Rows, Whole
+from workbench.models.recbole.faster import Graph, fast_dropout
+from workbench.models.recbole.learn import Bpr, EveryPosition, Learn, objective_for, seeded
+from workbench.models.recbole.library import interaction
+from workbench.testing import latent_log
+from workbench.training import Engine
+
+TRAIN, VALID = latent_log(n_users=40, n_items=30, events_each=12)
+
+
+def made(name, **settings):
+    """A model of RecBole on the log, before training."""
+    model = create(f"recbole:{name}", **settings)
+    with seeded(0):
+        model._build(TRAIN, Side())
+    return model
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("name", ["GRU4Rec", "SASRec"])
+def test_one_pass_over_a_sequence_is_a_pass_over_each_of_its_prefixes(name):
+    """The mean over all targets of −log softmax, RecBole's rows against our windows; padding, which RecBole's softmax has too, left out."""
+    model = made(name, length=12, hidden_size=16, **({"embedding_size": 16} if name == "GRU4Rec" else {"inner_size": 16}))
+    model.model.eval()  # without dropout
+    whole = EveryPosition(model.model, Whole(TRAIN, 12), model.data)
+    total, count = whole.loss(*whole.draw(torch.arange(whole.n_examples), generator()), generator=generator())
+    rows = Rows(TRAIN, 12)
+    columns = rows.columns(*rows.draw(torch.arange(rows.n), generator()), generator=generator())
+    states = model.model.forward(columns[SEQUENCE], columns[LENGTH])
+    logits = states @ model.model.item_embedding.weight[1:].T
+    assert int(count) == rows.n
+    expected = functional.cross_entropy(logits, columns[ITEM] - 1, reduction="sum")
+    torch.testing.assert_close(total, expected, rtol=1e-5, atol=1e-5)
+    assert "gather_indexes" not in vars(model.model)
+
+
+def test_bpr_is_recboles_loss_and_gradient():
+    model = made("BPR", embedding_size=8)
+    objective = objective_for("BPR", model.model, model.data, TRAIN, model.config)
+    assert type(objective) is Bpr
+    drawn = objective.draw(torch.arange(50), generator())
+    total, count = objective.loss(*drawn, generator=generator())
+    (total / count).backward()
+    ours = {name: weight.grad.clone() for name, weight in model.model.named_parameters()}
+    model.model.zero_grad()
+    theirs = model.model.calculate_loss(interaction(objective.examples.columns(*drawn, generator=generator())))
+    theirs.backward()
+    torch.testing.assert_close(total / count, theirs)
+    for name, weight in model.model.named_parameters():
+        torch.testing.assert_close(ours[name], weight.grad, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["MultiVAE", "CDAE", "RecVAE"])
+def test_people_without_padding_are_recboles_rating_matrix(name):
+    model = made(name)
+    users = torch.tensor([5, 1, 40])
+    assert torch.equal(People(TRAIN).ratings(users), model.model.get_rating_matrix(users))
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")
+def test_a_graph_by_rows_has_the_same_product_and_gradient():
+    cells = torch.rand(9, 9, generator=generator())
+    cells = torch.where(cells > 0.6, cells, 0.0)
+    matrix = (cells + cells.T).to_sparse()
+    dense = torch.rand(9, 4, generator=generator(1), requires_grad=True)
+    weights = torch.rand(9, 4, generator=generator(2))
+    expected = torch.sparse.mm(matrix, dense)
+    (expected * weights).sum().backward()
+    gradient = dense.grad.clone()
+    dense.grad = None
+    found = torch.sparse.mm(Graph.of(matrix), dense)
+    (found * weights).sum().backward()
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(dense.grad, gradient)
+    torch.testing.assert_close(torch.sparse.mm(Graph.of_scipy((cells + cells.T).numpy()), dense), expected)
+    with pytest.raises(TypeError):
+        torch.sparse.mm(dense, Graph.of(matrix))
+
+
+def test_dropout_is_ours_for_a_while():
+    torchs, x = functional.dropout, torch.ones(4000)
+    with fast_dropout():
+        found = nn.Dropout(0.25)(x)
+        assert functional.dropout is not torchs
+        assert torch.equal(functional.dropout(x, 0.5, training=False), x)
+    assert functional.dropout is torchs
+    kept = found[found > 0]
+    assert kept.unique().tolist() == pytest.approx([1 / 0.75])
+    assert 0.72 < len(kept) / 4000 < 0.78
+    with pytest.raises(RuntimeError, match="spoilt"), fast_dropout():
+        raise RuntimeError("spoilt")
+    assert functional.dropout is torchs
+
+
+def test_training_leaves_every_global_generator_and_switch_as_it_was():
+    torch.manual_seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    random.seed(1)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
+    create("recbole:SGL", epochs=1).fit(TRAIN)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (np.random.get_state()[1] == before[1]).all()  # noqa: NPY002
+    assert random.getstate() == before[2]
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize("name", ["MultiVAE", "SGL", "GRU4Rec", "NCL", "RecVAE"])
+def test_a_training_that_was_stopped_ends_like_an_undisturbed_one(name, tmp_path):
+    """What RecBole counts (annealing), draws for an epoch (graphs, clusters) or takes in turns begins where it was."""
+    settings = {"epochs": 4, "batch_size": 64, "learning_rate": 0.01}
+    settings |= {"NCL": {"num_clusters": 5, "warm_up_step": 2}, "MultiVAE": {"total_anneal_steps": 8}}.get(name, {})
+
+    def stop(epoch):
+        if epoch.number == 2:
+            raise KeyboardInterrupt
+
+    undisturbed = create(f"recbole:{name}", **settings).fit(TRAIN, VALID, Engine(device="cpu", threads=1))
+    with pytest.raises(KeyboardInterrupt):
+        create(f"recbole:{name}", **settings).fit(TRAIN, VALID, Engine(device="cpu", threads=1, checkpoints=tmp_path, on_epoch=stop))
+    resumed = create(f"recbole:{name}", **settings).fit(TRAIN, VALID, Engine(device="cpu", threads=1, checkpoints=tmp_path))
+    assert resumed.training.resumed_from == 2
+    assert [(e.number, e.loss, e.value) for e in resumed.training.curve] == [
+        (e.number, e.loss, e.value) for e in undisturbed.training.curve
+    ]
+    batch = TRAIN.batch(torch.arange(40))
+    assert torch.equal(resumed.score(batch), undisturbed.score(batch))
+    assert evaluate(resumed, VALID, ks=(10,)).mean("ndcg@10") == resumed.training.best
+
+
+def test_recvae_teaches_the_encoder_and_then_the_decoder():
+    model = made("RecVAE", n_enc_epochs=2, n_dec_epochs=1)
+    objective = objective_for("RecVAE", model.model, model.data, TRAIN, model.config)
+    batches = objective.plan(16, generator())
+    assert sorted(torch.cat(batches).tolist()) == list(range(3 * objective.n_examples))
+    for batch in batches:
+        encoder = int(batch[0]) < 2 * objective.n_examples
+        total, count = objective.loss(*objective.draw(batch, generator()), generator=generator())
+        objective.zero_grad()
+        (total / count).backward()
+        assert all((weight.grad is not None) == encoder for weight in model.model.encoder.parameters())
+        assert all((weight.grad is not None) != encoder for weight in model.model.decoder.parameters())
+        if not encoder:
+            old = model.model.prior.encoder_old.state_dict()
+            assert all(torch.equal(weight, old[name]) for name, weight in model.model.encoder.state_dict().items())
+
+
+def test_popularity_counts_events_not_batches():
+    counts = TRAIN.events_per_item
+    scores = create("recbole:Pop").fit(TRAIN).score(TRAIN.batch(torch.tensor([0])))[0]
+    torch.testing.assert_close(scores, (counts / counts.max()).float())
+
+
+def test_several_processes_are_refused():
+    with pytest.raises(RequestError, match=r"^recbole:BPR trains in one process: give an engine with one device\.$"):
+        create("recbole:BPR").fit(TRAIN, engine=Engine(devices=2, strategy="ddp"))
+
+
+def test_who_was_not_in_training_needs_a_fallback():
+    model = create("recbole:BPR", epochs=1).fit(TRAIN)
+    batch = TRAIN.batch(torch.tensor([0, 1]))
+    stranger = type(batch)(**{**vars(batch), "users": torch.tensor([0, -1])})
+    with pytest.raises(RequestError, match=r"^BPR \(RecBole\) cannot score person -1, who was not in training: name a fallback\.$"):
+        model.score(stranger)
+
+
+def test_settings_decide_whether_a_model_serves_strangers():
+    assert create("recbole:ItemKNN").inductive
+    assert not create("recbole:ItemKNN", knn_method="user").inductive
+    assert not create("recbole:DiffRec", time_aware=True).inductive
+
+
+def test_judging_in_training_does_not_change_it():
+    """A model that is told of other histories to be judged goes on learning from its own."""
+    alone = create("recbole:MultiVAE", epochs=3, batch_size=16).fit(TRAIN)
+    judged = create("recbole:MultiVAE", epochs=3, batch_size=16).fit(TRAIN, VALID)
+    assert [epoch.loss for epoch in alone.training.curve] == [epoch.loss for epoch in judged.training.curve]
+
+
+def test_rows_are_learnt_from_where_the_loss_is_in_pairs():
+    model = made("GRU4Rec", loss_type="BPR")
+    objective = objective_for("GRU4Rec", model.model, model.data, TRAIN, model.config)
+    assert type(objective) is Learn
+    assert isinstance(objective.examples, Rows)
