@@ -218,7 +218,7 @@ def _findings(run: dict[str, Any], partial: Path) -> dict[str, Any]:
     """What `record` handed over. Raises ValueError, KeyError or TypeError when that makes no valid run."""
     found = json.loads((partial / FOUND).read_text(encoding="utf-8"))
     kept = {key: found[key] for key in ("dataset", "split", "seed", "metrics", "verdict")}
-    found = kept | {"chosen": found.get("chosen"), "trainings": found.get("trainings", [])}
+    found = kept | {"chosen": found.get("chosen"), "trainings": found.get("trainings", []), "failed": found.get("failed", [])}
     validate_run(run | found)
     return found
 

@@ -24,19 +24,19 @@ def markov(tmp_path, monkeypatch):
 
 def test_the_test_of_the_page_passes(markov):
     written: dict[str, object] = {}
-    exec(compile(markov[2], "page", "exec"), written)  # noqa: S102, our own page
+    exec(compile(markov[2], "page", "exec"), written)
     written["test_the_contract_holds"]()
 
 
 def test_one_line_makes_the_model_known(markov, monkeypatch):
     monkeypatch.setattr("workbench.models.MODELS", dict(MODELS))
-    exec(compile(markov[1], "page", "exec"), {})  # noqa: S102
+    exec(compile(markov[1], "page", "exec"), {})
     assert parse_names("ease, markov") == ["ease", "markov"]
     assert create("markov", decay=0.5).config.decay == 0.5
     assert set(search_space("markov")) == {"decay"}
     assert not learns("markov")
     assert grid("markov") == {}
-    with pytest.raises(RequestError, match='there is no setting of markov "decy". Did you mean "decay"?'):
+    with pytest.raises(RequestError, match=r'there is no setting of markov "decy"\. Did you mean "decay"\?'):
         create("markov", decy=1)
     with pytest.raises(RequestError, match=r"markov: decay = 2: input should be less than or equal to 1\."):
         create("markov", decay=2)

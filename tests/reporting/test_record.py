@@ -60,7 +60,14 @@ def found(tiny, tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.setenv(RUN_FOLDER, str(folder))
     record(
-        dataset=data, split=parts, seed=0, verdict=Verdict("Yes."), metrics=metric_rows(results), evaluations=results, comparisons=groups
+        dataset=data,
+        split=parts,
+        seed=0,
+        verdict=Verdict("Yes."),
+        metrics=metric_rows(results),
+        evaluations=results,
+        comparisons=groups,
+        failed={"recbole:KGAT": "needs a knowledge graph."},
     )
     return data, results, folder
 
@@ -69,6 +76,7 @@ def test_what_is_recorded_is_what_was_measured(found):
     data, results, folder = found
     handed = json.loads((folder / FOUND).read_text())
     assert handed["dataset"]["snapshot"] == data.snapshot.id
+    assert handed["failed"] == [{"model": "recbole:KGAT", "reason": "needs a knowledge graph."}]
     rows = {(row["model"], row["name"], row["k"]): row for row in handed["metrics"]}
     assert len(rows) == 2 * (
         (12 + 3) * 2 + 1

@@ -49,6 +49,8 @@ def test_on_ml_100k_the_report_says_what_is_so(by_user_time):
         ("pass", "the split keeps its promises"),
         ("pass", "beats popularity"),
     ]
+    left_out = retrieval_verdict(decision, parts, results, (10, 50), {"recbole:X": "needs more."})
+    assert left_out.limits == ["recbole:X was asked for and could not be judged: needs more.", *verdict.limits]
     assert any("112 of 943 people with test events are not in the numbers" in limit for limit in verdict.limits)
     assert any("earliest test event of anybody" in limit for limit in verdict.limits)
     assert any("Random 2 times" in limit for limit in verdict.limits)
@@ -63,6 +65,11 @@ def test_the_field_is_in_order_with_letters_and_says_how_many_were_tried(by_user
     assert table.frame["alike"].tolist() == ["a", "b", "c", "d"]
     assert table.frame["trainings"].tolist() == [1, 1, 1, 2]
     assert "The best of 4 models on test is partly the luckiest" in table.caption
+    left_out = field_table(results, METRIC, (10, 50), dict.fromkeys(results, 2.0), {"recbole:X": "needs <more>."})
+    last = left_out.frame.iloc[-1]
+    assert (last["model"], last["NDCG@10"], last["trainings"], last["why"]) == ("recbole:X", "not judged", 0, "needs <more>.")
+    assert "needs &lt;more&gt;." in left_out._repr_html_()
+    assert ">nan<" not in left_out._repr_html_().lower()
     assert trials_table(choices, METRIC).frame["model"].tolist() == table.frame["model"].tolist()
 
 

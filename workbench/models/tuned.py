@@ -14,7 +14,7 @@ from workbench.errors import WorkError
 from workbench.files import whole_file
 from workbench.paths import checked_name, home
 
-Setting = bool | int | float | str
+Setting = bool | int | float | str | list[int | float]
 STRICT = ConfigDict(extra="forbid")
 
 
@@ -69,8 +69,9 @@ class Tuned:
 
 
 def tuned_path(dataset: str, model: str) -> Path:
-    """Raises RequestError for names that are none."""
-    return home() / "datasets" / "tuned" / checked_name("data set", dataset) / f"{checked_name('model', model)}.toml"
+    """Raises RequestError for names that are none. Of recbole:LightGCN the file is recbole-LightGCN.toml."""
+    named = checked_name("model", model.replace("recbole:", "recbole-", 1))
+    return home() / "datasets" / "tuned" / checked_name("data set", dataset) / f"{named}.toml"
 
 
 def read_tuned(dataset: str, model: str) -> Tuned | None:
@@ -98,7 +99,7 @@ def write_tuned(path: Path, tuned: Tuned) -> None:
     told: dict[str, Any] = {name: value for name, value in asdict(tuned).items() if value is not None}
     document = tomlkit.document()
     document.add(tomlkit.comment("Written by `workbench tune`, from a study on the validation part. The test part had no say."))
-    document["settings"] = told.pop("settings")
+    document["settings"] = {name: _listed(value) for name, value in told.pop("settings").items()}
     tried: Array = tomlkit.array().multiline(True)
     for trial in told.pop("tried"):
         tried.append(_inline({name: value for name, value in trial.items() if value is not None}))
@@ -114,8 +115,12 @@ def write_tuned(path: Path, tuned: Tuned) -> None:
 def _inline(values: dict[str, Any]) -> InlineTable:
     table = tomlkit.inline_table()
     for name, value in values.items():
-        table[name] = _inline(value) if isinstance(value, dict) else value
+        table[name] = _inline(value) if isinstance(value, dict) else _listed(value)
     return table
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _first(error: ValidationError | TypeError) -> str:

@@ -18,7 +18,7 @@ SETTINGS = {
     "NeuMF": PAIRS,
     "LightGCN": PAIRS,
     "SGL": PAIRS | {"epochs": 15, "n_layers": 2},
-    "SimpleX": PAIRS,
+    "SimpleX": PAIRS | {"negatives": 2},
     "MultiVAE": {"epochs": 60, "learning_rate": 0.01, "batch_size": 64, "mlp_hidden_size": (64,), "latent_dimension": 64},
     "RecVAE": {"epochs": 30, "learning_rate": 0.01, "batch_size": 64, "hidden_dimension": 32, "latent_dimension": 32},
     "SLIMElastic": {"alpha": 0.01},

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from workbench.data import Side
-from workbench.errors import RequestError
+from workbench.errors import RequestError, WorkError
 from workbench.evaluation import evaluate
 from workbench.models import create
 from workbench.models.recbole.dataset import ITEM, LENGTH, SEQUENCE
@@ -199,3 +199,19 @@ def test_rows_are_learnt_from_where_the_loss_is_in_pairs():
     objective = objective_for("GRU4Rec", model.model, model.data, TRAIN, model.config)
     assert type(objective) is Learn
     assert isinstance(objective.examples, Rows)
+
+
+def test_a_failure_of_recboles_code_is_one_line_with_the_model():
+    with pytest.raises(WorkError, match=r"^recbole:SASRecCPR failed in training: RuntimeError: selected index k out of range\.$"):
+        create("recbole:SASRecCPR", epochs=1, reranker_CAN_NUM=100).fit(TRAIN)
+
+
+def test_what_watches_a_training_may_end_it():
+    class Enough(Exception):  # noqa: N818
+        pass
+
+    def enough(_):
+        raise Enough
+
+    with pytest.raises(Enough):
+        create("recbole:BPR", epochs=2).fit(TRAIN, engine=Engine(on_epoch=enough))

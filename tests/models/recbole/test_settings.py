@@ -13,7 +13,7 @@ from workbench.data import Side
 from workbench.errors import NotApplicable, RequestError
 from workbench.models import create, draws_at_random, fit, learns, parse_names, search_space, takes_side
 from workbench.models.recbole import FAMILY, SUPPORTED, zoo_model
-from workbench.models.recbole.settings import SPACES
+from workbench.models.recbole.defaults import SPACES
 from workbench.testing import interactions, latent_log
 
 

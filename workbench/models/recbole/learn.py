@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import normalize
 
 from workbench.data import Interactions
-from workbench.errors import RequestError
+from workbench.errors import RequestError, WorkError
 from workbench.models.recbole.dataset import ITEM, LENGTH, SEQUENCE, Data
 from workbench.models.recbole.examples import Columns, Examples, People, Whole, examples_for, with_features
 from workbench.models.recbole.families import FAMILY, FROM_PEOPLE
@@ -53,6 +53,11 @@ def silent() -> Iterator[None]:
         warnings.filterwarnings("ignore", module=r"recbole\b")
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support|.* does not have a deterministic implementation")
         yield
+
+
+def one_line(error: BaseException) -> str:
+    """An error of RecBole's in a line of ours."""
+    return f"{type(error).__name__}: {' '.join(str(error).split()) or 'no reason given'}".rstrip(".")
 
 
 def reseed(seed: int) -> None:
@@ -117,9 +122,16 @@ class Learn(Objective):
         self.model.train()
 
     def of(self, columns: Columns) -> Tensor:
-        losses = self.model.calculate_loss(interaction(columns))
-        parts: tuple[Tensor, ...] = losses if isinstance(losses, tuple) else (losses,)
-        return torch.stack([part.sum() for part in parts]).sum()  # some are a list of one
+        """The loss of a batch."""
+        return torch.stack(self.losses(columns)).sum()
+
+    def losses(self, columns: Columns, **how: Any) -> list[Tensor]:
+        """What it is the sum of, scalars. Raises WorkError when RecBole's code fails."""
+        try:
+            found = self.model.calculate_loss(interaction(columns), **how)
+        except Exception as error:
+            raise WorkError(f"recbole:{type(self.model).__name__} failed in training: {one_line(error)}.") from error
+        return [part.sum() for part in (found if isinstance(found, tuple) else (found,))]  # some are a list of one
 
     def get_extra_state(self) -> Tensor:
         """Numbers that change in training and are no weights: a checkpoint must hold them."""
@@ -170,8 +182,7 @@ class InTurns(Learn):
         self.encoder = encoder
 
     def of(self, columns: Columns) -> Tensor:
-        found: Tensor = self.model.calculate_loss(interaction(columns), encoder_flag=self.encoder)
-        return found
+        return torch.stack(self.losses(columns, encoder_flag=self.encoder)).sum()
 
 
 class WithClusters(Learn):
@@ -187,8 +198,8 @@ class WithClusters(Learn):
         self.model.e_step()
 
     def of(self, columns: Columns) -> Tensor:
-        losses: tuple[Tensor, ...] = self.model.calculate_loss(interaction(columns))
-        return torch.stack([part.sum() for part in (losses[:-1] if self.epoch <= self.warm_up else losses)]).sum()
+        losses = self.losses(columns)
+        return torch.stack(losses[:-1] if self.epoch <= self.warm_up else losses).sum()
 
     def cluster(self, points: np.ndarray) -> tuple[Tensor, Tensor]:
         """float (k, d), of length 1: the centres; int64 (n,): the nearest one to each point, float (n, d)."""

@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal
 import yaml  # type: ignore[import-untyped]
 from pydantic import BeforeValidator, Field
 
+from workbench.models.recbole.defaults import DEFAULTS
 from workbench.models.recbole.families import CLOSED_FORM, EVERY_POSITION, FAMILY, FROM_PEOPLE
 from workbench.models.recbole.library import properties
-from workbench.models.space import Choices, Range
 from workbench.training import Learning
 
 LEFT_OUT = frozenset(
@@ -30,12 +30,6 @@ COUNTS = re.compile(r"^reranker|size$|^n_|num|merging|mode$|window|bias|remove|c
 
 LOSSES: dict[str, Any] = {"CE": Literal["CE", "BPR"], "BPR": Literal["BPR"], "BCE": Literal["BCE", "MSE"]}
 """What a model whose loss is this by default may have."""
-
-DEFAULTS: dict[str, dict[str, Any]] = {}
-"""Where a log of ML-100k's size asks for others than RecBole's, or than those of `Learning`."""
-
-SPACES: dict[str, dict[str, Range | Choices]] = {}
-"""What `workbench tune` may give to which setting."""
 
 
 @cache

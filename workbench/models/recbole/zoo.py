@@ -15,6 +15,7 @@ from torch.nn.functional import pad
 from workbench.data import Holdout, Interactions, Side, UserBatch
 from workbench.errors import NotApplicable, RequestError, unknown
 from workbench.models.recbole.dataset import ITEM, LABEL, LENGTH, NEGATIVE, SEQUENCE, USER, VALUE, Data
+from workbench.models.recbole.defaults import SPACES
 from workbench.models.recbole.examples import all_pairs, sequences, with_features
 from workbench.models.recbole.families import (
     CLOSED_FORM,
@@ -25,14 +26,14 @@ from workbench.models.recbole.families import (
     WITH_PEOPLE,
 )
 from workbench.models.recbole.faster import fast_dropout, with_fast_graphs
-from workbench.models.recbole.learn import forget, move, objective_for, seeded, silent
+from workbench.models.recbole.learn import forget, move, objective_for, one_line, seeded, silent
 from workbench.models.recbole.library import get_model, interaction
-from workbench.models.recbole.settings import SPACES, for_recbole, settings_of
+from workbench.models.recbole.settings import for_recbole, settings_of
 from workbench.models.space import Choices, Range
 from workbench.models.storage import load_model, save_model
 from workbench.training import Engine, Training
 
-PAIRS = 2**18
+PAIRS = 2**16
 """Pairs of a person and an item that a model without a faster way scores at once; of sequences so many of their events."""
 PEOPLE = 256
 """Sequences scored at once."""
@@ -155,7 +156,7 @@ class Zoo:
         except RequestError:
             raise
         except Exception as error:
-            raise RequestError(f"recbole:{name} cannot be made with these settings and this data: {_line(error)}.") from error
+            raise RequestError(f"recbole:{name} cannot be made with these settings and this data: {one_line(error)}.") from error
         with_fast_graphs(name, self.model)
         if name == "S3Rec":  # without what it would learn before, which RecBole keeps in a pickle
             self.model.train_stage, self.model.loss_fct = "finetune", torch.nn.CrossEntropyLoss()
@@ -224,10 +225,12 @@ class Zoo:
         return torch.cat(found) * (batch.lengths > 0)[:, None]
 
     def _by_pairs(self, batch: UserBatch) -> Tensor:
+        """Context models before their sigmoid, which in 32 bits makes equals of all that is likely."""
+        score = self.model.forward if FAMILY[self.name] == "context" else self.model.predict
         found = []
         for users in batch.users.split(max(1, PAIRS // batch.n_items)):
             columns = with_features(all_pairs(users, batch.n_items), self.data)
-            found.append(self.model.predict(interaction(columns)).view(len(users), -1).float())
+            found.append(score(interaction(columns)).view(len(users), -1).float())
         return torch.cat(found)
 
 
@@ -241,10 +244,6 @@ class _Given(dict[str, Any]):
         if name.startswith("__"):  # what copying asks for
             raise AttributeError(name)
         return self if name == "final_config_dict" else self[name]
-
-
-def _line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split()) or 'no reason given'}".rstrip(".")
 
 
 @cache
