@@ -78,8 +78,9 @@ class Loop(LightningModule):
         sizes, losses, counts = [len(places) for places in block], [], []
         for step, batch in enumerate(zip(*(each.split(sizes) for each in drawn), strict=True), self.step):
             total, count = self.loss(*(each[self.global_rank :: self.trainer.world_size] for each in batch), generator=self.own)
-            optimiser.zero_grad()
-            self.descend(total, count)
+            if not self.objective.own_gradients:
+                optimiser.zero_grad()
+                self.descend(total, count)
             if self.learning.clip:
                 clip_grad_norm_(self.objective.parameters(), self.learning.clip)
             for group in optimiser.param_groups:

@@ -15,6 +15,8 @@ class Objective(nn.Module):
     """
 
     n_examples: int
+    own_gradients = False
+    """Whether `loss` leaves the gradients of the mean loss in the weights itself. For one process alone; others are differentiated."""
 
     @abstractmethod
     def place(self, device: torch.device) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Self, cast
 import numpy as np
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, softplus
 
 from workbench.data import Interactions
 from workbench.errors import RequestError, WorkError
@@ -20,7 +20,6 @@ from workbench.models.recbole.faster import Graph
 from workbench.models.recbole.library import interaction
 from workbench.training import Objective
 from workbench.training.losses import softmax_loss
-from workbench.training.pairs import pair_loss
 
 KEPT = ("restore_user_e", "restore_item_e", "i_embedding")
 """Where models keep what they made of all people or items when they were last asked."""
@@ -229,14 +228,40 @@ class EveryPosition(Learn):
 
 
 class Bpr(Learn):
-    """BPR by our own gradient: RecBole's loss but for its 1e-10 within the logarithm, in half the time."""
+    """BPR (Rendle et al., UAI 2009, eq. 4) by the gradient on paper, in a third of automatic differentiation's time: steps this small are
+    mostly its bookkeeping. RecBole's loss but for its 1e-10 within the logarithm.
+    """
 
+    own_gradients = True
+
+    def place(self, device: torch.device) -> None:
+        super().place(device)
+        tables = self.model.user_embedding.weight, self.model.item_embedding.weight
+        self.tables = [(table, torch.zeros_like(table)) for table in tables]
+
+    @torch.no_grad()
     def loss(self, *drawn: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:  # noqa: ARG002, all of it was drawn
         users, items, unseen = drawn
-        people = self.model.user_embedding.weight
-        vectors = torch.cat([people, self.model.item_embedding.weight])
-        candidates = torch.cat([items[:, None], unseen], dim=1) + len(people)
-        return pair_loss("bpr", vectors, users, candidates), torch.full((), len(users), device=users.device)
+        (people, of_people), (catalogue, of_items) = self.tables
+        n, k = unseen.shape
+        pairs = torch.cat([items, unseen.T.flatten()])
+        person = people.index_select(0, users)
+        found = catalogue.index_select(0, pairs).view(1 + k, n, -1)
+        gaps = found[1:] - found[:1]  # (k, n, d): from the item liked to each that was not
+        wrong = (gaps * person).sum(2)
+        slopes = wrong.sigmoid().div_(n * k)[:, :, None]
+        pulls = torch.empty(1 + k, *person.shape, device=person.device)
+        torch.mul(slopes, person, out=pulls[1:])
+        torch.neg(_summed(pulls[1:]), out=pulls[0])
+        of_people.zero_().index_add_(0, users, _summed(gaps.mul_(slopes)))
+        of_items.zero_().index_add_(0, pairs, pulls.flatten(0, 1))
+        people.grad, catalogue.grad = of_people, of_items
+        return softplus(wrong).sum() / k, torch.full((), n, device=users.device)
+
+
+def _summed(parts: Tensor) -> Tensor:
+    """float (n, d), of (k, n, d); a sum of one takes as long as any."""
+    return parts[0] if len(parts) == 1 else parts.sum(0)
 
 
 def objective_for(name: str, model: Any, data: Data, log: Interactions, config: Any) -> Learn:
