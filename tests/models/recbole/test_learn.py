@@ -12,6 +12,7 @@ from workbench.data import Side
 from workbench.errors import RequestError, WorkError
 from workbench.evaluation import evaluate
 from workbench.models import create
+from workbench.models.recbole.build import build
 from workbench.models.recbole.dataset import ITEM, LENGTH, SEQUENCE
 from workbench.models.recbole.examples import People, Rows, Whole
 from workbench.models.recbole.faster import Graph, fast_dropout
@@ -27,7 +28,7 @@ def made(name, **settings):
     """A model of RecBole on the log, before training."""
     model = create(f"recbole:{name}", **settings)
     with seeded(0):
-        model._build(TRAIN, Side())
+        model.model, model.data = build(name, model.config, TRAIN, Side())
     return model
 
 

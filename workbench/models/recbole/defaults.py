@@ -4,6 +4,7 @@ from typing import Any
 
 from workbench.models.space import Choices, Range
 
+CONTEXT: dict[str, Any] = {"epochs": 40, "patience": 3, "judge_every": 5, "learning_rate": 0.003, "batch_size": 1024}
 DEFAULTS: dict[str, dict[str, Any]] = {
     "BPR": {"epochs": 30, "patience": 5, "learning_rate": 0.003, "batch_size": 512},
     "NeuMF": {"epochs": 30, "patience": 5, "batch_size": 512, "judge_every": 2},
@@ -12,14 +13,19 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "SimpleX": {"epochs": 30, "patience": 5, "batch_size": 512, "negatives": 20, "judge_every": 2},
     "MultiVAE": {"epochs": 40, "patience": 8, "batch_size": 64},
     "RecVAE": {"epochs": 40, "patience": 8, "batch_size": 128},
-    "NGCF": {"epochs": 40, "patience": 8, "batch_size": 1024},
+    "NGCF": {"epochs": 30, "patience": 5, "learning_rate": 0.004, "batch_size": 1024},
     "GRU4Rec": {"epochs": 25, "patience": 5, "learning_rate": 0.003, "batch_size": 16},
-    "NARM": {"epochs": 20, "patience": 3, "learning_rate": 0.003, "batch_size": 512},
+    "NARM": {"epochs": 10, "patience": 3, "learning_rate": 0.003, "batch_size": 512},
     "SASRec": {"epochs": 30, "patience": 5, "learning_rate": 0.002, "batch_size": 16, "hidden_dropout_prob": 0.2, "attn_dropout_prob": 0.2},
     "BERT4Rec": {"epochs": 60, "patience": 10, "learning_rate": 0.002, "batch_size": 32},
     "LightSANs": {"epochs": 20, "patience": 3, "learning_rate": 0.002, "batch_size": 512},
     "CORE": {"epochs": 20, "patience": 3, "learning_rate": 0.002, "batch_size": 512},
-    "FM": {"epochs": 100, "patience": 3, "judge_every": 5, "learning_rate": 0.003, "batch_size": 1024},
+    "FM": CONTEXT | {"epochs": 100},
+    "DeepFM": CONTEXT,
+    "xDeepFM": CONTEXT | {"epochs": 20, "judge_every": 10, "cin_layer_size": (32, 32), "mlp_hidden_size": (64, 64), "reg_weight": 1e-5},
+    "DCNV2": CONTEXT | {"mlp_hidden_size": (128, 128), "reg_weight": 1e-4},
+    "AutoInt": CONTEXT,
+    "WideDeep": CONTEXT | {"epochs": 80},
 }
 """Where a log of ML-100k's size asks for others than RecBole's, or than those of `Learning`."""
 

@@ -1,0 +1,90 @@
+"""Scores of the whole catalogue by a model of RecBole, the fastest way that it has."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from scipy.sparse import csr_matrix
+from torch import Tensor
+from torch.nn.functional import pad
+
+from workbench.data import UserBatch
+from workbench.models.recbole.dataset import ITEM, USER, Data
+from workbench.models.recbole.examples import all_pairs, sequences, with_features
+from workbench.models.recbole.families import FAMILY
+from workbench.models.recbole.library import interaction
+
+PAIRS = 2**16
+"""Pairs of a person and an item that a model without a faster way scores at once; of sequences so many of their events."""
+PEOPLE = 256
+"""Sequences scored at once."""
+
+
+def scores_of(model: Any, data: Data, inductive: bool, length: int, batch: UserBatch) -> Tensor:
+    """float32 (batch, n_items), on the batch's device, where the model is. inductive: from the histories of the batch; length: of which the
+    model reads the last so many events, if it is sequential.
+    """
+    if FAMILY[data.name] == "sequential":
+        return _by_sequence(model, length, batch)
+    return _whole(model, inductive, batch) if _has_fast_way(model) else _by_pairs(model, data, batch)
+
+
+def _whole(model: Any, inductive: bool, batch: UserBatch) -> Tensor:
+    with _told(model, batch) if inductive else nullcontext(batch.users + 1) as users:
+        scores: Tensor = model.full_sort_predict(interaction({USER: users}))
+    return scores.view(len(batch), -1)[:, 1 : batch.n_items + 1].float().to(batch.device)
+
+
+@contextmanager
+def _told(model: Any, batch: UserBatch) -> Iterator[Tensor]:
+    """The model told of these histories instead of those it was trained on, and the rows at which it finds them: int64 (batch,)."""
+    told: Any
+    if hasattr(model, "get_rating_matrix"):
+        name, told = "get_rating_matrix", partial(torch.Tensor.index_select, pad(batch.history_matrix(), (1, 0)), 0)
+    else:
+        pairs = (batch.rows.cpu().numpy(), batch.items.cpu().numpy() + 1)
+        name, told = "interaction_matrix", csr_matrix((torch.ones(len(batch.items)), pairs), shape=(len(batch), batch.n_items + 1))
+        told.data[:] = 1.0
+        if type(model).__name__ == "ItemKNN":
+            name, told = "pred_mat", told.dot(model.w).tolil()
+    before = vars(model).get(name)
+    setattr(model, name, told)
+    try:
+        yield torch.arange(len(batch), device=batch.device)
+    finally:
+        if before is None:
+            delattr(model, name)
+        else:
+            setattr(model, name, before)
+
+
+def _by_sequence(model: Any, length: int, batch: UserBatch) -> Tensor:
+    told, found = sequences(batch, length), []
+    size = PEOPLE if _has_fast_way(model) else max(1, PAIRS // (batch.n_items * length))
+    for rows in torch.arange(len(batch), device=batch.device).split(size):
+        columns = {name: column[rows] for name, column in told.items()}
+        if _has_fast_way(model):
+            scores = model.full_sort_predict(interaction(columns)).view(len(rows), -1)[:, 1 : batch.n_items + 1]
+        else:
+            repeated = {name: column.repeat_interleave(batch.n_items, 0) for name, column in columns.items()}
+            repeated[ITEM] = torch.arange(1, batch.n_items + 1, device=batch.device).repeat(len(rows))
+            scores = model.predict(interaction(repeated)).view(len(rows), -1)
+        found.append(scores.float())
+    return torch.cat(found) * (batch.lengths > 0)[:, None]
+
+
+def _by_pairs(model: Any, data: Data, batch: UserBatch) -> Tensor:
+    """Context models before their sigmoid, which in 32 bits makes equals of all that is likely."""
+    score = model.forward if FAMILY[data.name] == "context" else model.predict
+    found = []
+    for users in batch.users.split(max(1, PAIRS // batch.n_items)):
+        columns = with_features(all_pairs(users, batch.n_items), data)
+        found.append(score(interaction(columns)).view(len(users), -1).float())
+    return torch.cat(found)
+
+
+def _has_fast_way(model: Any) -> bool:
+    """Whether the model scores the whole catalogue at once."""
+    return not type(model).full_sort_predict.__qualname__.startswith("AbstractRecommender")
