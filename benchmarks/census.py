@@ -1,6 +1,6 @@
 """Which of RecBole's models run: each trains an epoch, scores, is saved and loaded; the table of docs/zoo.md is written from what happened.
 
-`python -m benchmarks.census` (or `make zoo`); a made-up log of 60 people and 110 items, with features of both, on one thread, about a minute.
+`python -m benchmarks.census` (or `make zoo`); a made-up log of 60 people and 110 items, with features of both, one thread, a minute or two.
 """
 
 import contextlib

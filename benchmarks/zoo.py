@@ -40,6 +40,7 @@ METRIC = "ndcg@10"
 class Match:
     epochs: int
     seeds: int
+    batch: int = 2048
     ours: dict[str, Any] = field(default_factory=dict)
     theirs: dict[str, Any] = field(default_factory=dict)
     goal: float = 1.0
@@ -51,12 +52,11 @@ MATCHES = {
     "BPR": Match(20, 5, goal=1 / 6),
     "LightGCN": Match(6, 5),
     "MultiVAE": Match(40, 5),
-    "GRU4Rec": Match(2, 3, ROWS),
-    "SASRec": Match(2, 3, ROWS | {"length": 20}, {"MAX_ITEM_LIST_LENGTH": 20}),
+    "GRU4Rec": Match(1, 3, 512, ROWS),
+    "SASRec": Match(1, 3, 512, ROWS | {"length": 20}, {"MAX_ITEM_LIST_LENGTH": 20}),
 }
-WHOLE = {"GRU4Rec": {"batch_size": 41}, "SASRec": {"batch_size": 102, "length": 20}}
-"""Windows of 50 or 20 targets: 2,048 of them a step."""
-BATCH = 2048
+WHOLE = {"GRU4Rec": {"batch_size": 10}, "SASRec": {"batch_size": 25, "length": 20}}
+"""Windows of 50 or 20 targets: about 512 of them a step."""
 
 
 def our_epoch(name: str, log: Interactions, settings: dict[str, Any], epochs: int = 4) -> float:
@@ -74,14 +74,14 @@ def their_model(name: str, whole: Interactions, seed: int, settings: dict[str, A
 
 
 def ours_after(name: str, match: Match, log: Interactions, valid: Holdout, seed: int) -> float:
-    settings = {"batch_size": BATCH, **match.ours}
+    settings = {"batch_size": match.batch, **match.ours}
     model = create(f"recbole:{name}", **settings, epochs=match.epochs, seed=seed, learning_rate=1e-3)
     return evaluate(model.fit(log), valid, ks=(10,)).mean(METRIC)
 
 
 def theirs_after(name: str, match: Match, whole: Interactions, valid: Holdout, seed: int) -> tuple[float, float]:
     """And the seconds of the quickest epoch."""
-    with their_model(name, whole, seed, match.theirs) as theirs:
+    with their_model(name, whole, seed, {"train_batch_size": match.batch, **match.theirs}) as theirs:
         took = [seconds(theirs.epoch) for _ in range(match.epochs)]
         return evaluate(theirs, valid, ks=(10,)).mean(METRIC), min(took)
 
@@ -103,10 +103,10 @@ def quality_row(name: str, match: Match, log: Interactions, whole: Interactions,
 
 
 def seconds_rows(name: str, match: Match, log: Interactions, whole: Interactions) -> list[Row]:
-    size = f"ml-100k, leave-last-out, {len(log):,} events, batches of {BATCH:,}"
+    size = f"ml-100k, leave-last-out, {len(log):,} events, batches of {match.batch:,}"
     slow = name in WHOLE
-    with their_model(name, whole, 2020, match.theirs) as theirs:
-        settings = {"batch_size": BATCH, **match.ours}
+    with their_model(name, whole, 2020, {"train_batch_size": match.batch, **match.theirs}) as theirs:
+        settings = {"batch_size": match.batch, **match.ours}
         own, peer = taking_turns(
             lambda: our_epoch(name, log, settings, epochs=2 if slow else 6),
             lambda: min(seconds(theirs.epoch) for _ in range(1 if slow else 4)),
@@ -125,7 +125,9 @@ def rows_of(name: str, log: Interactions, whole: Interactions, valid: Holdout) -
     match = MATCHES[name]
     found = [*seconds_rows(name, match, log, whole), quality_row(name, match, log, whole, valid)]
     if name in WHOLE:
-        own = statistics.fmean(ours_after(name, Match(match.epochs, 1, WHOLE[name]), log, valid, seed) for seed in range(match.seeds))
+        own = statistics.fmean(
+            ours_after(name, Match(match.epochs, 1, match.batch, WHOLE[name]), log, valid, seed) for seed in range(match.seeds)
+        )
         work = f"{name} NDCG@10, every position"
         found.append(Row(work=work, size=found[-1].size, ours=own, peer="RecBole", peer_value=found[-1].peer_value, goal="shown", met=None))
     return found

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from workbench.errors import NotApplicable, WorkError
+from workbench.data import rolling_origin
+from workbench.errors import NotApplicable, RequestError, WorkError
 from workbench.models import MODELS
 from workbench.models.ease import Ease
 from workbench.selection import search_all
@@ -71,13 +72,32 @@ def test_when_all_fail_the_work_failed(ml100k):
     with pytest.raises(WorkError, match=r"^none of the models could be judged\. broken: ZeroDivisionError: .*; unfit: unfit needs more\.$"):
         search_all(["broken", "unfit"], ml100k.split(), "ndcg@10", **HOW)
     field = search_all(["fails_on_test"], ml100k.split(), "ndcg@10", **HOW)
-    with pytest.raises(WorkError, match=r"^none of the models could be judged\. fails_on_test: the disk is full\.$"):
+    with pytest.raises(WorkError, match=r"^the disk is full\.$"):
         field.judge(ml100k.split().holdout("test"), ks=(10,))
 
 
 def test_when_all_lack_what_they_need_the_question_has_no_answer(ml100k):
-    with pytest.raises(NotApplicable, match="unfit: unfit needs more"):
+    with pytest.raises(NotApplicable, match=r"^unfit needs more\.$"):
         search_all(["unfit"], ml100k.split(), "ndcg@10", **HOW)
+
+
+def test_when_all_were_asked_wrongly_the_request_was_wrong(ml100k, monkeypatch):
+    def refuse(self, train, valid=None):
+        raise RequestError("no such thing.")
+
+    monkeypatch.setattr(Broken, "fit", refuse)
+    with pytest.raises(RequestError, match=r"^none of the models could be judged\. broken: no such thing\.; unfit: unfit needs more\.$"):
+        search_all(["broken", "unfit"], ml100k.split(), "ndcg@10", **HOW)
+
+
+def test_a_window_in_which_one_fails_is_left_out_for_all(ml100k):
+    field = search_all(["popularity", "fails_on_test"], ml100k.split(), "ndcg@10", **HOW)
+    windows = rolling_origin(ml100k, windows=2)
+    FailsOnTest.asked = 0  # the first window is judged, the second is not
+    chosen, rival = field.over_windows(["popularity", "fails_on_test"], windows, ks=(10,))
+    assert len(chosen) == len(rival) == 1
+    assert chosen[0].label == rival[0].label == windows[0].holdout("test").label
+    assert field.failed == {"a window of the backtest": "the disk is full."}
 
 
 def test_ctrl_c_is_no_failure_of_a_model(ml100k, monkeypatch):

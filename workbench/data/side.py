@@ -37,6 +37,9 @@ class Side:
                 raise RequestError(
                     f"features of {name}, row {row}, column {column}: {table[row, column].item()} is not a finite number in 32 bits."
                 )
+        for fields in (self.user_fields, self.item_fields):
+            if len({name for name, _ in fields}) < len(fields):
+                raise RequestError(f"the attributes {fields} should have names of their own.")
         for name, fields in (("users", self.user_fields), ("items", self.item_fields)):
             known = self.tables()
             if fields and sum(width for _, width in fields) != (known[name].shape[1] if name in known else 0):

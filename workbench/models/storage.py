@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -40,8 +41,9 @@ def load_model(directory: Path, kind: str, config_type: type[Config]) -> tuple[C
     if found != kind:
         raise WorkError(f'{directory} holds the model "{found}", not "{kind}".')
     try:
-        return config_type(**settings), load(weights)
-    except (TypeError, SafetensorError) as error:
+        config_type(**settings)
+        return TypeAdapter(config_type).validate_python(settings), load(weights)  # JSON has lists for tuples
+    except (TypeError, ValidationError, SafetensorError) as error:
         raise WorkError(f"{directory} was not written by this version: {error}.") from error
 
 

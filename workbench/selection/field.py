@@ -1,7 +1,7 @@
 """Models side by side: one that fails is left out with its reason, and the others go on."""
 
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from workbench.data import Holdout, Split
 from workbench.errors import NotApplicable, RequestError, WorkError
 from workbench.evaluation import Evaluation
+from workbench.selection.backtest import judge_over_windows
 from workbench.selection.search import Choice, search
 
 
@@ -35,6 +36,19 @@ class Field:
         self._check(errors)
         return results
 
+    def over_windows(self, names: Sequence[str], windows: Sequence[Split], **judged: Any) -> list[list[Evaluation]]:
+        """`judge_over_windows` for each of these models; a window in which one fails is left out for all, and goes over to `failed`."""
+        found: list[list[Evaluation]] = [[] for _ in names]
+        for window in windows:
+            try:
+                each = [judge_over_windows(self.choices[name], [window], **judged) for name in names]
+            except Exception as error:
+                self.failed["a window of the backtest"] = reason(error)
+            else:
+                for evaluations, more in zip(found, each, strict=True):
+                    evaluations += more
+        return found
+
     def _leave_out(self, name: str, error: Exception) -> None:
         self.choices.pop(name, None)
         self.failed[name] = reason(error)
@@ -43,15 +57,17 @@ class Field:
         """Nobody is left: is there no answer on this data, or did the work fail?"""
         if self.choices:
             return
+        kind = next((kind for kind in (NotApplicable, RequestError) if all(isinstance(error, kind) for error in errors)), WorkError)
+        same = set(self.failed.values())
         told = "; ".join(f"{name}: {why}" for name, why in self.failed.items())
-        kind = NotApplicable if errors and all(isinstance(error, NotApplicable) for error in errors) else WorkError
-        raise kind(f"none of the models could be judged. {told}") from (errors[-1] if errors else None)
+        raise kind(same.pop() if len(same) == 1 else f"none of the models could be judged. {told}") from errors[-1]
 
 
 def search_all(names: Iterable[str], parts: Split, metric: str, **asked: Any) -> Field:
     """`search` for each of these models, with the same `asked`.
 
-    Raises NotApplicable when none of them has an answer on this data, WorkError when all fail and not only for that.
+    Raises NotApplicable when none of them has an answer on this data, RequestError when all were asked wrongly, WorkError when all fail
+    otherwise.
     """
     field, errors = Field({}, {}), []
     for name in names:

@@ -1,5 +1,6 @@
 """What is done faster than RecBole does it is the same; what is random is the seed's; a training that was killed goes on."""
 
+import logging
 import random
 
 import numpy as np
@@ -18,7 +19,7 @@ from workbench.models.recbole.examples import People, Rows, Whole
 from workbench.models.recbole.faster import Graph, fast_dropout
 from workbench.models.recbole.learn import Bpr, EveryPosition, Learn, objective_for, seeded
 from workbench.models.recbole.library import interaction
-from workbench.testing import latent_log
+from workbench.testing import interactions, latent_log
 from workbench.training import Engine
 
 TRAIN, VALID = latent_log(n_users=40, n_items=30, events_each=12)
@@ -124,11 +125,13 @@ def test_training_leaves_every_global_generator_and_switch_as_it_was():
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-@pytest.mark.parametrize("name", ["MultiVAE", "SGL", "GRU4Rec", "NCL", "RecVAE"])
+@pytest.mark.parametrize("name", ["MultiVAE", "SGL", "GRU4Rec", "NCL", "RecVAE", "LINE", "DiffRec"])
 def test_a_training_that_was_stopped_ends_like_an_undisturbed_one(name, tmp_path):
     """What RecBole counts (annealing), draws for an epoch (graphs, clusters) or takes in turns begins where it was."""
     settings = {"epochs": 4, "batch_size": 64, "learning_rate": 0.01}
-    settings |= {"NCL": {"num_clusters": 5, "warm_up_step": 2}, "MultiVAE": {"total_anneal_steps": 8}}.get(name, {})
+    settings |= {"LINE": {"batch_size": 16}, "NCL": {"num_clusters": 5, "warm_up_step": 2}, "MultiVAE": {"total_anneal_steps": 8}}.get(
+        name, {}
+    )
 
     def stop(epoch):
         if epoch.number == 2:
@@ -217,3 +220,80 @@ def test_what_watches_a_training_may_end_it():
 
     with pytest.raises(Enough):
         create("recbole:BPR", epochs=2).fit(TRAIN, engine=Engine(on_epoch=enough))
+
+
+def test_recbole_is_silent_and_others_are_not(caplog):
+    create("recbole:NAIS", epochs=1).fit(TRAIN)  # whose constructor warns of a setting of RecBole's command line
+    assert caplog.records == []
+    with seeded(0):
+        logging.getLogger().warning("not RecBole's")
+    assert [record.message for record in caplog.records] == ["not RecBole's"]
+
+
+def test_a_checkpoint_of_other_features_is_refused(tmp_path):
+    sides = [Side(items=torch.eye(30)), Side(items=torch.eye(30).flip(0)), Side(items=torch.eye(30)[:, :20]), Side()]
+    settings = {"epochs": 2, "batch_size": 64}
+    create("recbole:FM", **settings).fit(TRAIN, engine=Engine(checkpoints=tmp_path), side=sides[0])
+    for side in sides[1:]:
+        with pytest.raises(RequestError, match="data"):
+            create("recbole:FM", **settings).fit(TRAIN, engine=Engine(checkpoints=tmp_path), side=side)
+
+
+@pytest.mark.parametrize("length", [2, 4, 20])
+def test_bert4rec_is_asked_for_what_follows_all_of_a_short_history(length):
+    """Items in a circle, everyone beginning elsewhere: RecBole's scoring forgets the oldest event, which here may be the only one."""
+    circle = interactions([(user, (user + step) % 12) for user in range(48) for step in range(9)], 48, 12)
+    settings = {
+        "epochs": 150,
+        "batch_size": 8,
+        "learning_rate": 0.005,
+        "hidden_size": 32,
+        "inner_size": 32,
+        "n_layers": 1,
+        "length": length,
+    }
+    settings |= {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0}
+    model = create("recbole:BERT4Rec", **settings).fit(circle)
+    asked = interactions([(user, (user + step) % 12) for user in range(12) for step in range(1 + user % 3)], 48, 12)
+    found = model.score(asked.batch(torch.arange(12))).argmax(1)
+    assert found.tolist() == [(user + 1 + user % 3) % 12 for user in range(12)]
+
+
+@pytest.mark.parametrize("settings", [{"batch_size": 1}, {"mask_ratio": 0.0, "ft_ratio": 0.0}])
+def test_bert4rec_always_hides_something(settings):
+    short = interactions([(user, (user + step) % 7) for user in range(9) for step in range(2)], 9, 7)
+    create("recbole:BERT4Rec", epochs=2, length=5, **settings).fit(short)
+
+
+@pytest.mark.parametrize("name", ["DCNV2", "NeuMF", "FM"])
+def test_scores_are_not_squashed(name):
+    model = create(f"recbole:{name}", epochs=40, learning_rate=0.02, batch_size=64).fit(TRAIN)
+    scores = model.score(TRAIN.batch(torch.arange(40)))
+    assert scores.min() < 0
+    assert scores.max() > 1
+    if name != "FM":
+        assert isinstance(model.model.sigmoid, nn.Sigmoid)
+
+
+def test_what_was_saved_has_the_same_settings(tmp_path):
+    model = create("recbole:NeuMF", epochs=1, mlp_hidden_size=(16, 8)).fit(TRAIN)
+    model.save(tmp_path)
+    loaded = type(model).load(tmp_path)
+    assert loaded.config == model.config
+    assert hash(loaded.config) == hash(model.config)
+
+
+def test_popularity_serves_who_has_no_place_in_training():
+    model = create("recbole:Pop").fit(TRAIN)
+    batch = TRAIN.batch(torch.tensor([0, 1]))
+    stranger = type(batch)(**{**vars(batch), "users": torch.tensor([-1, -1])})
+    assert torch.equal(model.score(stranger), model.score(batch))
+    assert not model.personal
+
+
+def test_repeats_weigh_once_in_a_graph():
+    once = interactions([(0, 0), (0, 1), (1, 1)], 2, 3)
+    often = interactions([(0, 0)] * 5 + [(0, 1), (1, 1)], 2, 3)
+    with seeded(0):
+        graphs = [build("SGL", create("recbole:SGL").config, log, Side())[0].train_graph.matrix.to_dense() for log in (once, often)]
+    assert torch.equal(*graphs)

@@ -49,5 +49,7 @@ def test_a_model_that_fails_would_be_told_with_its_reason():
 def test_only_one_folder_knows_recbole():
     paths = [*(ROOT / "workbench").rglob("*.py")]
     assert len(paths) > 100
-    knowing = {path.parent.name for path in paths if re.search(r"^\s*(import|from) recbole\b", path.read_text(encoding="utf-8"), re.MULTILINE)}
+    knowing = {
+        path.parent.name for path in paths if re.search(r"^\s*(import|from) recbole\b", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
     assert knowing == {"recbole"}

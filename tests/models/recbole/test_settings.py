@@ -12,9 +12,13 @@ from workbench.cli import main
 from workbench.data import Side
 from workbench.errors import NotApplicable, RequestError
 from workbench.models import create, draws_at_random, fit, learns, parse_names, search_space, takes_side
-from workbench.models.recbole import FAMILY, SUPPORTED, zoo_model
+from workbench.models.recbole import FAMILY, IMPOSSIBLE, SUPPORTED, zoo_model
+from workbench.models.recbole.build import _Given as given_class
+from workbench.models.recbole.build import build
 from workbench.models.recbole.defaults import SPACES
+from workbench.models.recbole.learn import seeded
 from workbench.testing import interactions, latent_log
+from workbench.training import Learning
 
 
 def test_all_of_recboles_models_are_named():
@@ -51,11 +55,17 @@ def test_every_default_is_a_number_a_choice_or_a_list(name):
         ("recbole:LightGCN", {"n_layers": "many"}, "recbole:LightGCN: n_layers = 'many': input should be a valid integer"),
         ("recbole:LightGCN", {"n_layers": 0}, "recbole:LightGCN: n_layers = 0: input should be greater than or equal to 1."),
         ("recbole:LightGCN", {"reg_weight": -1}, "recbole:LightGCN: reg_weight = -1: input should be greater than or equal to 0."),
-        ("recbole:SASRec", {"hidden_dropout_prob": 2}, "recbole:SASRec: hidden_dropout_prob = 2: input should be less than or equal to 1."),
+        ("recbole:SASRec", {"hidden_dropout_prob": 2}, "recbole:SASRec: hidden_dropout_prob = 2: input should be less than 1."),
         ("recbole:SASRec", {"loss_type": "hinge"}, "recbole:SASRec: loss_type = 'hinge': input should be 'CE' or 'BPR'."),
         ("recbole:NeuMF", {"mlp_hidden_size": "__import__('os')"}, "recbole:NeuMF: mlp_hidden_size = \"__import__('os')\": "),
         ("recbole:NeuMF", {"mlp_hidden_size": "[64, true]"}, "recbole:NeuMF: mlp_hidden_size"),
         ("recbole:NeuMF", {"mf_pretrain_path": "x.pth"}, 'there is no setting of recbole:NeuMF "mf_pretrain_path".'),
+        ("recbole:BERT4Rec", {"length": 1}, "recbole:BERT4Rec: length = 1: input should be greater than or equal to 2."),
+        ("recbole:MultiVAE", {"latent_dimension": 7}, "recbole:MultiVAE: latent_dimension = 7: input should be a multiple of 2."),
+        ("recbole:CORE", {"temperature": 0}, "recbole:CORE: temperature = 0: input should be greater than 0."),
+        ("recbole:NGCF", {"node_dropout": 1}, "recbole:NGCF: node_dropout = 1: input should be less than 1."),
+        ("recbole:SGL", {"type": "zz"}, "recbole:SGL: type = 'zz': input should be 'ED', 'ND' or 'RW'."),
+        ("recbole:S3Rec", {"mip_weight": 1}, 'there is no setting of recbole:S3Rec "mip_weight".'),
         ("recbole:KD_DAGFM", {"teacher": "print"}, 'there is no setting of recbole:KD_DAGFM "teacher".'),
     ],
 )
@@ -75,8 +85,6 @@ def test_settings_that_recbole_refuses_are_one_line():
     log = latent_log(n_users=10, n_items=8, events_each=5)[0]
     with pytest.raises(RequestError, match=r"^recbole:SASRec cannot be made with these settings and this data: ValueError: .*multiple"):
         create("recbole:SASRec", hidden_size=7).fit(log)
-    with pytest.raises(RequestError, match=r"^recbole:SimpleX cannot be made with these settings and this data: ValueError: aggregator"):
-        create("recbole:SimpleX", aggregator="most").fit(log)
 
 
 def test_what_the_data_lacks_is_named():
@@ -88,6 +96,8 @@ def test_what_the_data_lacks_is_named():
         create("recbole:GRU4Rec").fit(timeless)
     with pytest.raises(RequestError, match=r"^recbole:SASRec needs somebody with two events to learn what follows; nobody has\.$"):
         create("recbole:SASRec").fit(interactions([(0, 0), (1, 1)], 2, 2))
+    with pytest.raises(NotApplicable, match=r"^recbole:BPR needs events; there are none\.$"):
+        create("recbole:BPR").fit(interactions([], 2, 2))
 
 
 @pytest.mark.parametrize(
@@ -115,6 +125,37 @@ def test_the_zoo_is_asked_like_any_model():
     assert parse_names("ease, recbole:LightGCN") == ["ease", "recbole:LightGCN"]
     with pytest.raises(RequestError, match='Did you mean "SASRec"'):
         parse_names("ease, recbole:SASrec")
+
+
+MAY_BE_UNREAD = {"DCNV2": {"expert_num", "low_rank"}}
+"""Read for other values of other settings."""
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILY if name not in IMPOSSIBLE])
+def test_every_setting_is_read_by_somebody(name, monkeypatch):
+    """One that nobody reads would be accepted and change nothing."""
+    read: set[str] = set()
+
+    class Recorded(given_class):
+        def __getitem__(self, key):
+            read.add(key)
+            return super().__getitem__(key)
+
+        def __contains__(self, key):
+            read.add(key)
+            return super().__contains__(key)
+
+    monkeypatch.setattr("workbench.models.recbole.build._Given", Recorded)
+    config = zoo_model(name)[1]()
+    log = latent_log(n_users=60, n_items=40, events_each=12)[0]
+    draw = torch.Generator().manual_seed(0)
+    side = Side(items=(torch.rand(40, 6, generator=draw) < 0.4).float(), users=torch.eye(60)[:, :3])
+    with seeded(0):
+        build(name, config, log, side)
+    ours = {field.name for field in fields(Learning)} | {"length", "every_position", "negatives"}
+    ours |= {"ft_ratio", "n_enc_epochs", "n_dec_epochs", "warm_up_step"}  # which our examples and objectives read
+    unread = {field.name for field in fields(config)} - {setting.replace("-", "_") for setting in read} - ours
+    assert unread == MAY_BE_UNREAD.get(name, set())
 
 
 def test_what_may_be_tuned_can_be_created():

@@ -8,7 +8,7 @@ from scipy.sparse import coo_matrix, csr_matrix
 from torch import Tensor
 
 from workbench.data import Interactions, Side
-from workbench.errors import RequestError
+from workbench.errors import NotApplicable
 from workbench.models.recbole.families import FAMILY
 from workbench.models.recbole.library import FeatureSource, FeatureType, Interaction, interaction
 
@@ -20,8 +20,8 @@ NEGATIVE, NEGATIVES = f"neg_{ITEM}", f"neg_{SEQUENCE}"
 class Data:
     """Stands in for RecBole's `Dataset`, `name` being the model that asks.
 
-    Pairs are told once each, however often somebody had the item. Raises RequestError, saying what is missing, when the model asks for
-    what the data lacks.
+    Pairs are told once each, however often somebody had the item; rows of events to sequential models alone. Raises NotApplicable, saying
+    what is missing, when the model asks for what the data lacks.
     """
 
     uid_field, iid_field, time_field = USER, ITEM, TIME
@@ -55,17 +55,25 @@ class Data:
 
     @cached_property
     def inter_feat(self) -> Interaction:
-        """Every event; with what was before it, for a model that learns from the order of events."""
-        log = self.log
+        """Every pair; of a sequential model every event that has some before it, with these."""
+        log, length = self.log, self.field2seqlen[SEQUENCE]
+        sequential = FAMILY[self.name] == "sequential"
+        events = with_history(log) if sequential else self._events
         told = {USER: log.users + 1, ITEM: log.items + 1, TIME: log.timestamps, VALUE: log.values.float()}
-        if FAMILY[self.name] != "sequential":
-            return interaction(told)
-        before = torch.arange(len(log)) - log.offsets[log.users]
-        events = torch.nonzero(before > 0)[:, 0]
-        length = self.field2seqlen[SEQUENCE]
-        lengths = before[events].clamp(max=length)
         rows = {name: column[events] for name, column in told.items()}
-        return interaction(rows | {SEQUENCE: before_each(log.items, events, lengths, length), LENGTH: lengths})
+        if sequential:
+            lengths = (events - log.offsets[log.users[events]]).clamp(max=length)
+            rows |= {SEQUENCE: before_each(log.items, events, lengths, length), LENGTH: lengths}
+        return interaction(rows)
+
+    def to(self, device: torch.device) -> None:
+        """The features, in place."""
+        self.user_feat, self.item_feat = self.user_feat.to(device), self.item_feat.to(device)
+
+    def features(self) -> list[Tensor]:
+        """Every table of features."""
+        columns = {**self.user_feat.interaction, **self.item_feat.interaction}
+        return [table for name, table in columns.items() if name not in (USER, ITEM)]
 
     def num(self, field: str) -> int:
         return self.sizes[field]
@@ -102,12 +110,17 @@ class Data:
         return padded(items[order], users[order], content[order], self.item_num, max_history_len)
 
     @cached_property
-    def _pairs(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Each (person, item) once, the last event of it, by person and then in order of time; int64, int64, float32."""
+    def _events(self) -> Tensor:
+        """int64 (pairs,): the last event of each (person, item), by person and then in order of time."""
         keys = self.log.users * self.log.n_items + self.log.items
         _, place = keys.unique(return_inverse=True)
-        last = torch.full((int(place.max()) + 1 if len(place) else 0,), -1).scatter_reduce_(0, place, torch.arange(len(place)), "amax")
-        events = last.sort().values
+        last = torch.full((int(place.max()) + 1 if len(place) else 0,), -1)
+        return last.scatter_reduce_(0, place, torch.arange(len(place)), "amax").sort().values
+
+    @property
+    def _pairs(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Each (person, item) once; int64, int64, float32."""
+        events = self._events
         return self.log.users[events] + 1, self.log.items[events] + 1, self.log.values[events].float()
 
     def get_preload_weight(self, field: str) -> NoReturn:
@@ -123,8 +136,13 @@ class Data:
             raise AttributeError(asked)
         raise self._missing(f'what RecBole calls "{asked}"')
 
-    def _missing(self, what: str) -> RequestError:
-        return RequestError(f"recbole:{self.name} needs {what}, which this data lacks.")
+    def _missing(self, what: str) -> NotApplicable:
+        return NotApplicable(f"recbole:{self.name} needs {what}, which this data lacks.")
+
+
+def with_history(log: Interactions) -> Tensor:
+    """int64 (n,): the events that have an event of the same person before them."""
+    return torch.nonzero(torch.arange(len(log)) > log.offsets[log.users])[:, 0]
 
 
 def before_each(items: Tensor, events: Tensor, lengths: Tensor, longest: int) -> Tensor:

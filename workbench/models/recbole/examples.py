@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from workbench.data import Interactions, UserBatch
-from workbench.models.recbole.dataset import ITEM, LABEL, LENGTH, NEGATIVE, NEGATIVES, SEQUENCE, USER, Data, before_each
+from workbench.models.recbole.dataset import ITEM, LABEL, LENGTH, NEGATIVE, NEGATIVES, SEQUENCE, USER, Data, before_each, with_history
 from workbench.models.recbole.families import EVERY_POSITION, FAMILY, FROM_PEOPLE
 from workbench.models.recbole.library import InputType
 from workbench.training import Negatives
@@ -95,8 +95,7 @@ class Rows(Examples):
     """An event with at least one before it: the last `length` events before, and what was next."""
 
     def __init__(self, log: Interactions, length: int, negatives: int = 0, labelled: bool = False) -> None:
-        before = torch.arange(len(log)) - log.offsets[log.users]
-        self.events = torch.nonzero(before > 0)[:, 0]
+        self.events, before = with_history(log), torch.arange(len(log)) - log.offsets[log.users]
         self.users, self.items, self.before, self.n = log.users, log.items, before.clamp(max=length), len(self.events)
         self.unseen, self.length, self.negatives, self.labelled = Negatives.of(log, seen=True), length, negatives, labelled
 
@@ -176,13 +175,13 @@ class Masked(Examples):
         luck = torch.rand(items.shape, generator=generator, device=device)
         hidden = torch.where(cut[:, None] < self.last, steps == lengths[:, None] - 1, (luck < self.share) & real)
         hidden[:, 0] = False  # RecBole takes place 0 for no place
+        hidden |= ~hidden.any(1, keepdim=True) & (steps == lengths[:, None] - 1)  # and divides by how many are hidden
         chosen = (luck + 1).mul(hidden).topk(self.places, dim=1)
         index = chosen.indices * (chosen.values > 0)
         told = items.gather(1, index) * (index > 0)
         kept = torch.zeros_like(hidden).scatter_(1, index, index > 0)
-        unseen = torch.randint(1, self.n_items + 1, told.shape, generator=generator, device=device)
         masked = items.masked_fill(kept, self.n_items + 1)
-        return {f"Mask_{SEQUENCE}": masked, f"Pos_{ITEM}": told, f"Neg_{ITEM}": unseen, "MASK_INDEX": index}
+        return {f"Mask_{SEQUENCE}": masked, f"Pos_{ITEM}": told, f"Neg_{ITEM}": told, "MASK_INDEX": index}  # asked for, and not read
 
 
 def examples_for(name: str, model: Any, log: Interactions, config: Any) -> Examples:

@@ -32,6 +32,9 @@ FROM_PEOPLE = frozenset({"CDAE", "DiffRec", "ENMF", "LDiffRec", "MacridVAE", "Mu
 FROM_HISTORY = frozenset({"DiffRec", "EASE", "ItemKNN", "MacridVAE", "MultiDAE", "MultiVAE", "RaCT", "RecVAE", "SLIMElastic"})
 """General models that score a person from the history alone, so that they serve people they never trained on."""
 
+IMPERSONAL = frozenset({"Pop", "Random"})
+"""Need to know nothing of a person."""
+
 WITH_PEOPLE = frozenset({"Caser", "DIEN", "DIN", "FOSSIL", "FPMC", "HGN", "HRM", "NPE", "SHAN", "TransRec"})
 """Sequential models that learn a vector for each person besides: they serve whom they trained on."""
 

@@ -64,7 +64,7 @@ def with_fast_graphs(name: str, model: Any) -> None:
         if name != "NGCF" or not model.node_dropout:  # NGCF drops cells of the list
             setattr(model, attribute, Graph.of(getattr(model, attribute)))
     if name == "SGL":
-        model.csr2tensor = Graph.of_scipy
+        model.csr2tensor = lambda matrix: Graph.of_scipy(matrix).to(model.device)
 
 
 @contextmanager

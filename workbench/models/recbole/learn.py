@@ -1,9 +1,11 @@
 """RecBole's models as objectives of our engine: its losses, our examples, our loop."""
 
+import logging
 import random
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Self, cast
 
 import numpy as np
@@ -12,15 +14,17 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import normalize, softplus
 
 from workbench.data import Interactions
-from workbench.errors import RequestError, WorkError
+from workbench.errors import NotApplicable, WorkError
 from workbench.models.recbole.dataset import ITEM, LENGTH, SEQUENCE, Data
 from workbench.models.recbole.examples import Columns, Examples, People, Whole, examples_for, with_features
 from workbench.models.recbole.families import FAMILY, FROM_PEOPLE
 from workbench.models.recbole.faster import Graph
-from workbench.models.recbole.library import interaction
+from workbench.models.recbole.library import Interaction, interaction
 from workbench.training import Objective
 from workbench.training.losses import softmax_loss
 
+COUNTED = ("Lt_history", "Lt_count")
+"""DiffRec's losses of late, by which it draws steps."""
 KEPT = ("restore_user_e", "restore_item_e", "i_embedding")
 """Where models keep what they made of all people or items when they were last asked."""
 
@@ -47,11 +51,20 @@ def seeded(seed: int) -> Iterator[None]:
 
 @contextmanager
 def silent() -> Iterator[None]:
-    """Torch tells RecBole of ways that it will do without one day, and of those that are new."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"recbole\b")
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support|.* does not have a deterministic implementation")
-        yield
+    """Torch tells RecBole of ways that it will do without one day, and of those that are new; RecBole tells of settings of its trainer."""
+    root = logging.getLogger()
+    root.addFilter(_not_recboles)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"recbole\b")
+            warnings.filterwarnings("ignore", message="Sparse CSR tensor support|.* does not have a deterministic implementation")
+            yield
+    finally:
+        root.removeFilter(_not_recboles)
+
+
+def _not_recboles(record: logging.LogRecord) -> bool:
+    return Path(record.pathname).parts[-4:-2] != ("recbole", "model")
 
 
 def one_line(error: BaseException) -> str:
@@ -72,7 +85,7 @@ def move(model: nn.Module, device: torch.device) -> None:
         for name, value in list(vars(module).items()):
             if isinstance(value, torch.device):
                 setattr(module, name, device)
-            elif isinstance(value, Tensor | Graph) or (name in ("user_feat", "item_feat") and value is not None):
+            elif isinstance(value, Tensor | Graph | Interaction):
                 setattr(module, name, value.to(device))
 
 
@@ -90,6 +103,8 @@ class Learn(Objective):
         super().__init__()
         self.model, self.examples, self.data, self.n_examples = model, examples, data, examples.n
         self.epoch, self.begins = 0, False
+        for place, table in enumerate(data.features()):
+            self.register_buffer(f"features_{place}", table, persistent=False)  # so that a checkpoint of others is refused
 
     def train(self, mode: bool = True) -> Self:
         if not mode:
@@ -99,6 +114,7 @@ class Learn(Objective):
 
     def place(self, device: torch.device) -> None:
         self.examples.to(device)
+        self.data.to(device)
         move(self.model, device)
 
     def plan(self, batch_size: int, generator: Generator) -> list[Tensor]:
@@ -119,6 +135,8 @@ class Learn(Objective):
         self.begins, self.epoch = False, self.epoch + 1
         reseed(int(torch.randint(2**31, (), generator=generator, device=generator.device)))
         self.model.train()
+        if hasattr(self.model, "random_list"):  # LINE goes through people in an order of its own, from wherever it was
+            self.model.random_list, self.model.random_pr = np.random.permutation(self.model.get_user_id_list()), 0  # noqa: NPY002
 
     def of(self, columns: Columns) -> Tensor:
         """The loss of a batch."""
@@ -134,12 +152,19 @@ class Learn(Objective):
 
     def get_extra_state(self) -> Tensor:
         """Numbers that change in training and are no weights: a checkpoint must hold them."""
-        return torch.tensor([self.epoch, getattr(self.model, "update", 0)], dtype=torch.float64)
+        counts = torch.tensor([self.epoch, getattr(self.model, "update", 0)], dtype=torch.float64)
+        return torch.cat([counts, *(getattr(self.model, name).double().flatten().cpu() for name in self._tables())])
 
     def set_extra_state(self, state: Tensor) -> None:
         self.epoch = int(state[0])
         if hasattr(self.model, "update"):
             self.model.update = int(state[1])
+        tables = [getattr(self.model, name) for name in self._tables()]
+        for table, values in zip(tables, state[2:].split([table.numel() for table in tables]), strict=True):
+            table.copy_(values.view_as(table))
+
+    def _tables(self) -> list[str]:
+        return [name for name in COUNTED if hasattr(self.model, name)]
 
 
 class WithFeatures(Learn):
@@ -267,7 +292,8 @@ def _summed(parts: Tensor) -> Tensor:
 def objective_for(name: str, model: Any, data: Data, log: Interactions, config: Any) -> Learn:
     examples = examples_for(name, model, log, config)
     if not examples.n:
-        raise RequestError(f"recbole:{name} needs somebody with two events to learn what follows; nobody has.")
+        lacks = "somebody with two events to learn what follows; nobody has" if FAMILY[name] == "sequential" else "events; there are none"
+        raise NotApplicable(f"recbole:{name} needs {lacks}.")
     if name in FROM_PEOPLE - {"DiffRec", "ENMF"}:
         model.get_rating_matrix = cast(People, examples).ratings
     if isinstance(examples, Whole):

@@ -7,17 +7,21 @@ from typing import Any
 
 import torch
 from scipy.sparse import csr_matrix
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from workbench.data import UserBatch
-from workbench.models.recbole.dataset import ITEM, USER, Data
+from workbench.models.recbole.dataset import ITEM, LENGTH, SEQUENCE, USER, Data
 from workbench.models.recbole.examples import all_pairs, sequences, with_features
 from workbench.models.recbole.families import FAMILY
 from workbench.models.recbole.library import interaction
 
 PAIRS = 2**16
 """Pairs of a person and an item that a model without a faster way scores at once; of sequences so many of their events."""
+WIDE = {"AutoInt": 8, "DCNV2": 8, "EulerNet": 8, "FiGNN": 8, "xDeepFM": 32}
+"""Into how many pieces these cut them."""
+SQUASHED = frozenset({"DCNV2", "DIEN", "DIN", "NeuMF"})
+"""Models whose last step is a sigmoid even before `predict`, or that can be asked by `predict` alone."""
 PEOPLE = 256
 """Sequences scored at once."""
 
@@ -26,9 +30,24 @@ def scores_of(model: Any, data: Data, inductive: bool, length: int, batch: UserB
     """float32 (batch, n_items), on the batch's device, where the model is. inductive: from the histories of the batch; length: of which the
     model reads the last so many events, if it is sequential.
     """
-    if FAMILY[data.name] == "sequential":
-        return _by_sequence(model, length, batch)
-    return _whole(model, inductive, batch) if _has_fast_way(model) else _by_pairs(model, data, batch)
+    with _without_sigmoid(model):
+        if FAMILY[data.name] == "sequential":
+            return _by_sequence(model, length, batch)
+        return _whole(model, inductive, batch) if _has_fast_way(model) else _by_pairs(model, data, batch)
+
+
+@contextmanager
+def _without_sigmoid(model: Any) -> Iterator[None]:
+    """In 32 bits it makes equals of all that is likely."""
+    name = type(model).__name__
+    before = model.sigmoid if name in SQUASHED else None
+    if before is not None:
+        model.sigmoid = nn.Identity()
+    try:
+        yield
+    finally:
+        if before is not None:
+            model.sigmoid = before
 
 
 def _whole(model: Any, inductive: bool, batch: UserBatch) -> Tensor:
@@ -60,8 +79,17 @@ def _told(model: Any, batch: UserBatch) -> Iterator[Tensor]:
             setattr(model, name, before)
 
 
+def _sequences(model: Any, length: int, batch: UserBatch) -> dict[str, Tensor]:
+    """RecBole's BERT4Rec takes the first place away to have one for what is asked, whatever stands there: it is given any item."""
+    if type(model).__name__ != "BERT4Rec":
+        return sequences(batch, length)
+    told = sequences(batch, length - 1)
+    lengths = torch.where(batch.lengths > 0, told[LENGTH] + 1, told[LENGTH])
+    return told | {SEQUENCE: pad(told[SEQUENCE], (1, 0), value=1), LENGTH: lengths}
+
+
 def _by_sequence(model: Any, length: int, batch: UserBatch) -> Tensor:
-    told, found = sequences(batch, length), []
+    told, found = _sequences(model, length, batch), []
     size = PEOPLE if _has_fast_way(model) else max(1, PAIRS // (batch.n_items * length))
     for rows in torch.arange(len(batch), device=batch.device).split(size):
         columns = {name: column[rows] for name, column in told.items()}
@@ -76,10 +104,9 @@ def _by_sequence(model: Any, length: int, batch: UserBatch) -> Tensor:
 
 
 def _by_pairs(model: Any, data: Data, batch: UserBatch) -> Tensor:
-    """Context models before their sigmoid, which in 32 bits makes equals of all that is likely."""
     score = model.forward if FAMILY[data.name] == "context" else model.predict
     found = []
-    for users in batch.users.split(max(1, PAIRS // batch.n_items)):
+    for users in batch.users.split(max(1, PAIRS // WIDE.get(data.name, 1) // batch.n_items)):
         columns = with_features(all_pairs(users, batch.n_items), data)
         found.append(score(interaction(columns)).view(len(users), -1).float())
     return torch.cat(found)

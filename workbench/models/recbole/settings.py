@@ -26,8 +26,32 @@ LEFT_OUT = frozenset(
 SHARES = re.compile(r"drop|ratio|prob|^std$")
 REAL = re.compile(r"alpha|beta|gamma|lambda|lamda|rho|weight|temp|tau|margin|reg|noise|^w_m|cap$|lmd|shrink|factor$|^l1")
 NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
+DIVISORS = re.compile(r"temp|_tau$|^tau$")
 COUNTS = re.compile(r"^reranker|size$|^n_|num|merging|mode$|window|bias|remove|context_norm")
 
+UNREAD: dict[str, frozenset[str]] = {
+    "DMF": frozenset({"embedding_size"}),
+    "DiffRec": frozenset({"sampling_noise"}),
+    "FEARec": frozenset({"spatial_ratio"}),
+    "KD_DAGFM": frozenset({"phase"}),
+    "NCL": frozenset({"m_step"}),
+    "RepeatNet": frozenset({"loss_type"}),
+    "S3Rec": frozenset({"mask_ratio", "aap_weight", "mip_weight", "map_weight", "sp_weight"}),
+}
+"""Settings that a model does not read, or reads where we do not go: they keep RecBole's default."""
+PER_MODEL: dict[tuple[str, str], Any] = {
+    ("BERT4Rec", "length"): Annotated[int, Field(ge=2)],
+    ("DCNV2", "structure"): Literal["stacked", "parallel"],
+    ("DMF", "inter_matrix_type"): Literal["01"],
+    ("MultiVAE", "latent_dimension"): Annotated[int, Field(ge=2, multiple_of=2)],
+    ("NCL", "warm_up_step"): Annotated[int, Field(ge=0)],
+    ("NNCF", "neigh_info_method"): Literal["random"],
+    ("SGL", "type"): Literal["ED", "ND", "RW"],
+    ("SimpleX", "aggregator"): Literal["mean", "user_attention", "self_attention"],
+    ("CORE", "dnn_type"): Literal["trm", "ave"],
+    **{(name, "loss_type"): Literal["CE"] for name in ("BERT4Rec", "CORE", "S3Rec")},
+}
+"""What RecBole does not check, or says at length."""
 LOSSES: dict[str, Any] = {"CE": Literal["CE", "BPR"], "BPR": Literal["BPR"], "BCE": Literal["BCE", "MSE"]}
 """What a model whose loss is this by default may have."""
 
@@ -44,16 +68,22 @@ def settings_of(name: str) -> type:
 
 def for_recbole(name: str, config: Any) -> dict[str, Any]:
     """RecBole's names and types for the model's own settings."""
-    values = {setting: getattr(config, setting) for setting in _theirs(name)}
+    kept = {setting: _default(setting, value) for setting, value in _written(name).items() if setting in UNREAD.get(name, ())}
+    values = kept | {setting: getattr(config, setting) for setting in _theirs(name)}
     return {_their_name(setting): list(value) if isinstance(value, tuple) else value for setting, value in values.items()}
 
 
 @cache
 def _theirs(name: str) -> dict[str, Any]:
-    path = properties(name)
-    found = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
-    kept = {setting: value for setting, value in (found or {}).items() if setting not in LEFT_OUT and value is not None}
+    hidden = LEFT_OUT | UNREAD.get(name, frozenset())
+    kept = {setting: value for setting, value in _written(name).items() if setting not in hidden and value is not None}
     return {setting.replace("-", "_"): _default(setting, value) for setting, value in kept.items()}
+
+
+def _written(name: str) -> dict[str, Any]:
+    """RecBole's file."""
+    path = properties(name)
+    return (yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None) or {}
 
 
 def _learning(name: str) -> dict[str, Any]:
@@ -89,12 +119,16 @@ def _type(name: str, setting: str, value: Any) -> Any:
     if isinstance(value, tuple):
         of = tuple[float, ...] if value and isinstance(value[0], float) else tuple[int, ...]
         return Annotated[of, BeforeValidator(_listed)]
+    if (name, setting) in PER_MODEL:
+        return PER_MODEL[name, setting]
     if setting == "loss_type":
-        return LOSSES.get(value, str) if name not in ("CORE", "S3Rec") else Literal["CE"]
+        return LOSSES[value]
     if isinstance(value, bool | str):
         return type(value)
     if SHARES.search(setting):
-        return Annotated[float, Field(ge=0, le=1)]
+        return Annotated[float, Field(ge=0, lt=1) if "drop" in setting else Field(ge=0, le=1)]
+    if DIVISORS.search(setting):
+        return Annotated[float, Field(gt=0)]
     if isinstance(value, int):
         return Annotated[int, Field(ge=1)] if value >= 1 else int
     return Annotated[float, Field(ge=0)] if value >= 0 else float

@@ -12,7 +12,7 @@ from workbench.errors import NotApplicable, RequestError, unknown
 from workbench.models.recbole.build import build
 from workbench.models.recbole.dataset import Data
 from workbench.models.recbole.defaults import SPACES
-from workbench.models.recbole.families import CLOSED_FORM, FAMILY, FROM_HISTORY, IMPOSSIBLE, WITH_PEOPLE
+from workbench.models.recbole.families import CLOSED_FORM, FAMILY, FROM_HISTORY, IMPERSONAL, IMPOSSIBLE, WITH_PEOPLE
 from workbench.models.recbole.faster import fast_dropout
 from workbench.models.recbole.learn import forget, move, objective_for, seeded, silent
 from workbench.models.recbole.score import scores_of
@@ -33,7 +33,7 @@ class Zoo:
     name: str
     title: str
     inductive: bool
-    personal = True
+    personal: bool
     takes_side = True
     space: ClassVar[dict[str, Range | Choices]] = {}
 
@@ -68,10 +68,11 @@ class Zoo:
         """float32 (batch, n_items). Raises RequestError for somebody it was not trained on, if it is not inductive."""
         if not len(batch):
             return torch.zeros(0, batch.n_items, device=batch.device)
-        if not self.inductive:
+        if self.personal and not self.inductive:
             self._check_known(batch)
         if next(self.model.parameters()).device != batch.device:
             move(self.model, batch.device)
+            self.data.to(batch.device)
             forget(self.model)
         self.model.eval()
         with silent():
@@ -101,6 +102,7 @@ class Zoo:
         vars(self.model).pop("get_rating_matrix", None)
         self.model.requires_grad_(False)
         move(self.model, torch.device("cpu"))
+        self.data.to(torch.device("cpu"))
         forget(self.model)
         self.model.eval()
 
@@ -118,7 +120,8 @@ def zoo_model(name: str) -> tuple[type[Zoo], type]:
     if name not in FAMILY:
         raise unknown("model of RecBole", name, FAMILY)
     inductive = name in FROM_HISTORY if FAMILY[name] != "sequential" else name not in WITH_PEOPLE
-    facts = {"name": name, "title": f"{name} (RecBole)", "inductive": inductive, "space": SPACES.get(name, {})}
+    facts = {"name": name, "title": f"{name} (RecBole)", "inductive": inductive, "personal": name not in IMPERSONAL}
+    facts["space"] = SPACES.get(name, {})
     return type(name, (Zoo,), facts), settings_of(name)
 
 
