@@ -26,7 +26,7 @@ SETTINGS = {
     "GRU4Rec": {"epochs": 20, "learning_rate": 0.01, "batch_size": 16, "length": 20, "embedding_size": 16, "hidden_size": 32},
     "NARM": {"epochs": 10, "learning_rate": 0.01, "batch_size": 128, "length": 10, "embedding_size": 16, "hidden_size": 16},
     "SASRec": {"epochs": 30, "learning_rate": 0.01, "batch_size": 16, "length": 20, "hidden_size": 16, "inner_size": 32},
-    "BERT4Rec": {"epochs": 100, "learning_rate": 0.01, "batch_size": 32, "length": 24, "hidden_size": 32, "inner_size": 32},
+    "BERT4Rec": {"epochs": 80, "learning_rate": 0.01, "batch_size": 32, "length": 25, "hidden_size": 32, "inner_size": 64},
     "LightSANs": ROWS | {"hidden_size": 16},
     "CORE": ROWS | {"embedding_size": 16},
     "FM": FIELDS | {"epochs": 30, "learning_rate": 0.02},
@@ -37,7 +37,7 @@ SETTINGS = {
     "WideDeep": FIELDS | {"epochs": 25},
 }
 SETTINGS["SASRec"] |= {"hidden_dropout_prob": 0.2, "attn_dropout_prob": 0.2}
-SETTINGS["BERT4Rec"] |= {"n_layers": 1, "ft_ratio": 0.0, "mask_ratio": 0.4}
+SETTINGS["BERT4Rec"] |= {"n_layers": 1, "ft_ratio": 0.0, "mask_ratio": 0.4, "hidden_dropout_prob": 0.1, "attn_dropout_prob": 0.1}
 
 RUNS = [name for name in FAMILY if name not in (*IMPOSSIBLE, *SUPPORTED)]
 QUICK = {"DGCF": {"batch_size": 16}, "GRU4RecCPR": {"reranker_CAN_NUM": 10}, "SASRecCPR": {"reranker_CAN_NUM": 10}}

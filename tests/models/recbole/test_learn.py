@@ -239,7 +239,7 @@ def test_a_checkpoint_of_other_features_is_refused(tmp_path):
             create("recbole:FM", **settings).fit(TRAIN, engine=Engine(checkpoints=tmp_path), side=side)
 
 
-@pytest.mark.parametrize(("length", "epochs"), [(2, 8), (4, 30), (20, 150)])
+@pytest.mark.parametrize(("length", "epochs"), [(2, 20), (4, 60), (20, 150)])
 def test_bert4rec_is_asked_for_what_follows_all_of_a_short_history(length, epochs):
     """Items in a circle, everyone beginning elsewhere: RecBole's scoring forgets the oldest event, which here may be the only one."""
     circle = interactions([(user, (user + step) % 12) for user in range(48) for step in range(9)], 48, 12)
@@ -256,7 +256,9 @@ def test_bert4rec_is_asked_for_what_follows_all_of_a_short_history(length, epoch
     model = create("recbole:BERT4Rec", **settings).fit(circle)
     asked = interactions([(user, (user + step) % 12) for user in range(12) for step in range(1 + user % 3)], 48, 12)
     found = model.score(asked.batch(torch.arange(12))).argmax(1)
-    assert found.tolist() == [(user + 1 + user % 3) % 12 for user in range(12)]
+    right = found == torch.tensor([(user + 1 + user % 3) % 12 for user in range(12)])
+    assert right[::3].sum() >= 3, "of four with one event; RecBole's way finds one"
+    assert right.sum() >= 10
 
 
 @pytest.mark.parametrize("settings", [{"batch_size": 1}, {"mask_ratio": 0.0, "ft_ratio": 0.0}])

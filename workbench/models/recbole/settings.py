@@ -23,7 +23,7 @@ LEFT_OUT = frozenset(
     selected_features item_attribute teacher train_method train_stage transform use_pretrain warm_up double_tower""".split()  # noqa: SIM905
 )
 """Settings that name files, would be evaluated, or are decided by the data."""
-SHARES = re.compile(r"drop|ratio|prob|^std$")
+SHARES = re.compile(r"drop|ratio$|prob|^std$")
 REAL = re.compile(r"alpha|beta|gamma|lambda|lamda|rho|weight|temp|tau|margin|reg|noise|^w_m|cap$|lmd|shrink|factor$|^l1")
 NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 DIVISORS = re.compile(r"temp|_tau$|^tau$")
