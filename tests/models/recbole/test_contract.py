@@ -73,6 +73,7 @@ def test_how_many_run():
     assert len(RUNS) + len(SUPPORTED) == 79
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_the_others_train_an_epoch_and_score_and_can_be_saved(name, log, tmp_path):
     settings = {"epochs": 1, "batch_size": 64, **QUICK.get(name, {})}

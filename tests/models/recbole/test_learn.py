@@ -239,7 +239,7 @@ def test_a_checkpoint_of_other_features_is_refused(tmp_path):
             create("recbole:FM", **settings).fit(TRAIN, engine=Engine(checkpoints=tmp_path), side=side)
 
 
-@pytest.mark.parametrize(("length", "epochs"), [(2, 20), (4, 60), (20, 150)])
+@pytest.mark.parametrize(("length", "epochs"), [(2, 20), (20, 150)])
 def test_bert4rec_is_asked_for_what_follows_all_of_a_short_history(length, epochs):
     """Items in a circle, everyone beginning elsewhere: RecBole's scoring forgets the oldest event, which here may be the only one."""
     circle = interactions([(user, (user + step) % 12) for user in range(48) for step in range(9)], 48, 12)
