@@ -48,14 +48,16 @@ class Match:
 
 
 ROWS = {"every_position": False}
+DROPOUT = {"hidden_dropout_prob": 0.5, "attn_dropout_prob": 0.5}
+"""RecBole's; our default is less."""
 MATCHES = {
     "BPR": Match(20, 5, goal=1 / 6),
     "LightGCN": Match(6, 5),
     "MultiVAE": Match(40, 5),
     "GRU4Rec": Match(1, 3, 512, ROWS),
-    "SASRec": Match(1, 3, 512, ROWS | {"length": 20}, {"MAX_ITEM_LIST_LENGTH": 20}),
+    "SASRec": Match(1, 3, 512, ROWS | DROPOUT | {"length": 20}, {"MAX_ITEM_LIST_LENGTH": 20}),
 }
-WHOLE = {"GRU4Rec": {"batch_size": 10}, "SASRec": {"batch_size": 25, "length": 20}}
+WHOLE = {"GRU4Rec": {"batch_size": 10}, "SASRec": DROPOUT | {"batch_size": 25, "length": 20}}
 """Windows of 50 or 20 targets: about 512 of them a step."""
 
 
