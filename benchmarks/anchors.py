@@ -28,7 +28,7 @@ from workbench.data import Holdout, Interactions, tie_ranks
 from workbench.data.source import source_folder
 from workbench.evaluation import evaluate
 from workbench.models import create
-from workbench.models.recbole import (
+from workbench.models.recbole.library import (
     Trainer,
     create_dataset,
     data_preparation,

@@ -31,7 +31,7 @@ from workbench.data.power import PLANNING_SD
 from workbench.data.source import source_files
 from workbench.evaluation import compare, evaluate
 from workbench.models import create
-from workbench.models.recbole import create_dataset, recbole_config
+from workbench.models.recbole.library import create_dataset, recbole_config
 from workbench.testing import World
 
 TURNS = 7

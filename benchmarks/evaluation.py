@@ -49,7 +49,7 @@ from workbench.data import Holdout, Interactions, UserBatch, load_card, prepare
 from workbench.data.source import source_files
 from workbench.evaluation import METRICS, Interval, bootstrap_means, evaluate
 from workbench.evaluation.lists import Lists
-from workbench.models.recbole import Trainer, create_dataset, data_preparation, get_model, init_seed, recbole_config
+from workbench.models.recbole.library import Trainer, create_dataset, data_preparation, get_model, init_seed, recbole_config
 from workbench.testing.synthetic import holdout, interactions
 from workbench.training.device import threads
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from workbench.data import Interactions, UserBatch
-from workbench.models.recbole import (
-    FAMILY,
+from workbench.models.recbole import FAMILY
+from workbench.models.recbole.library import (
     create_dataset,
     data_preparation,
     get_model,

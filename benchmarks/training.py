@@ -51,13 +51,15 @@ BUDGETS = {"ml-100k": (75, 150, 300), "ml-1m": (100, 200, 400)}
 """Seconds after which both are judged."""
 
 
-def epoch_seconds(log: Interactions, settings: dict[str, Any], model: str = "mf", checkpoints: bool = True) -> float:
+def epoch_seconds(
+    log: Interactions, settings: dict[str, Any], model: str = "mf", *, checkpoints: bool = True, epochs: int = EPOCHS
+) -> float:
     """Ours: the quickest epoch, from the end of the one before to its own end, checkpoint included."""
     ends: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         kept = Path(folder) / "kept" if checkpoints else None
         engine = Engine(checkpoints=kept, progress=False, on_epoch=lambda _: ends.append(time.perf_counter()))
-        create(model, epochs=EPOCHS, **settings).fit(log, engine=engine)
+        create(model, epochs=epochs, **settings).fit(log, engine=engine)
     return min(after - before for before, after in pairwise(ends))
 
 

@@ -14,11 +14,9 @@ import argparse
 import contextlib
 import statistics
 import tempfile
-import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +24,10 @@ from benchmarks.long_run import leave_last_out
 from benchmarks.report import Row, show, write
 from benchmarks.theirs import Theirs
 from benchmarks.timing import seconds, taking_turns
+from benchmarks.training import epoch_seconds
 from workbench.data import Holdout, Interactions, prepare
 from workbench.evaluation import evaluate
 from workbench.models import create
-from workbench.training import Engine
 from workbench.training.device import threads
 
 THREADS = 2
@@ -61,14 +59,6 @@ WHOLE = {"GRU4Rec": {"batch_size": 10}, "SASRec": DROPOUT | {"batch_size": 25, "
 """Windows of 50 or 20 targets: about 512 of them a step."""
 
 
-def our_epoch(name: str, log: Interactions, settings: dict[str, Any], epochs: int = 4) -> float:
-    """Seconds of the quickest epoch but the first."""
-    ends: list[float] = []
-    engine = Engine(progress=False, on_epoch=lambda _: ends.append(time.perf_counter()))
-    create(f"recbole:{name}", **settings, epochs=epochs).fit(log, engine=engine)
-    return min(after - before for before, after in pairwise(ends))
-
-
 @contextlib.contextmanager
 def their_model(name: str, whole: Interactions, seed: int, settings: dict[str, Any]) -> Iterator[Theirs]:
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # RecBole logs into the working directory
@@ -81,16 +71,16 @@ def ours_after(name: str, match: Match, log: Interactions, valid: Holdout, seed:
     return evaluate(model.fit(log), valid, ks=(10,)).mean(METRIC)
 
 
-def theirs_after(name: str, match: Match, whole: Interactions, valid: Holdout, seed: int) -> tuple[float, float]:
-    """And the seconds of the quickest epoch."""
+def theirs_after(name: str, match: Match, whole: Interactions, valid: Holdout, seed: int) -> float:
     with their_model(name, whole, seed, {"train_batch_size": match.batch, **match.theirs}) as theirs:
-        took = [seconds(theirs.epoch) for _ in range(match.epochs)]
-        return evaluate(theirs, valid, ks=(10,)).mean(METRIC), min(took)
+        for _ in range(match.epochs):
+            theirs.epoch()
+        return evaluate(theirs, valid, ks=(10,)).mean(METRIC)
 
 
 def quality_row(name: str, match: Match, log: Interactions, whole: Interactions, valid: Holdout) -> Row:
     ours = [ours_after(name, match, log, valid, seed) for seed in range(match.seeds)]
-    theirs = [theirs_after(name, match, whole, valid, 2020 + seed)[0] for seed in range(match.seeds)]
+    theirs = [theirs_after(name, match, whole, valid, 2020 + seed) for seed in range(match.seeds)]
     spread = ((statistics.variance(ours) + statistics.variance(theirs)) / 2) ** 0.5
     own, peer = statistics.fmean(ours), statistics.fmean(theirs)
     return Row(
@@ -110,7 +100,7 @@ def seconds_rows(name: str, match: Match, log: Interactions, whole: Interactions
     with their_model(name, whole, 2020, {"train_batch_size": match.batch, **match.theirs}) as theirs:
         settings = {"batch_size": match.batch, **match.ours}
         own, peer = taking_turns(
-            lambda: our_epoch(name, log, settings, epochs=2 if slow else 6),
+            lambda: epoch_seconds(log, settings, f"recbole:{name}", checkpoints=False, epochs=2 if slow else 6),
             lambda: min(seconds(theirs.epoch) for _ in range(1 if slow else 4)),
             turns=1 if slow else 3,
         )
@@ -118,7 +108,7 @@ def seconds_rows(name: str, match: Match, log: Interactions, whole: Interactions
     row = Row(work=f"{name} epoch, seconds", size=size, ours=own, peer="RecBole", peer_value=peer, goal=told, met=own <= match.goal * peer)
     if not slow:
         return [row]
-    quick = our_epoch(name, log, WHOLE[name])
+    quick = epoch_seconds(log, WHOLE[name], f"recbole:{name}", checkpoints=False)
     work = f"{name} epoch, every position"
     return [row, Row(work=work, size=size, ours=quick, peer="RecBole", peer_value=peer, goal="never slower", met=quick <= peer)]
 

@@ -119,7 +119,7 @@ def test_a_count_over_the_full_log_is_seen(ml100k):
 @pytest.mark.filterwarnings("ignore")  # RecBole's own, about pandas
 def test_recboles_ts_split_with_its_default_order_is_caught(ml100k, tmp_path, monkeypatch):
     """RecBole's time-based split with `order: RO` claims to cut each person's events by time. It shuffles the events first."""
-    from workbench.models.recbole import create_dataset, data_preparation, init_seed, recbole_config
+    from workbench.models.recbole.library import create_dataset, data_preparation, init_seed, recbole_config
 
     monkeypatch.chdir(tmp_path)
     folder = source_folder("package:recbole==1.2.1/dataset_example/ml-100k").parent

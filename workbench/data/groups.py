@@ -1,6 +1,7 @@
 """Groups of people or of items by a column of their table: those the card names under `[slices]`, or any other column as it stands."""
 
 from bisect import bisect_right
+from collections.abc import Collection, Mapping
 from itertools import pairwise
 
 import torch
@@ -39,22 +40,27 @@ def groups(data: Dataset, by: Slice) -> dict[str, Tensor]:
     return {group: torch.tensor(found[group], dtype=torch.int64) for group in order if found[group]}
 
 
-def indicators(data: Dataset, by: Slice, rows: int) -> Tensor | None:
-    """float32 (rows, d): 1 where the code is in a group of this grouping; None where there is no group."""
-    found = [codes for name, codes in groups(data, by).items() if name != UNKNOWN]
-    if not found:
-        return None
-    columns = torch.zeros(rows, len(found))
-    for column, codes in enumerate(found):
-        columns[codes, column] = 1.0
-    return columns
+def indicators(data: Dataset, table: str, hidden: Collection[str] = ()) -> dict[str, Tensor]:
+    """By grouping that the card names, of "users" or "items": float32 (rows, d), 1 where the code is in a group. Without those that have no
+    group, and those of `hidden` columns.
+    """
+    rows = data.n_users if table == "users" else data.n_items
+    found: dict[str, Tensor] = {}
+    for name, by in data.card.slices.items():
+        if by.table == table and by.column not in hidden:
+            columns = [torch.zeros(rows).index_fill_(0, codes, 1.0) for group, codes in groups(data, by).items() if group != UNKNOWN]
+            found |= {name: torch.stack(columns, dim=1)} if columns else {}
+    return found
+
+
+def side_by_side(tables: Mapping[str, Tensor]) -> Tensor | None:
+    """float32 (rows, d): these tables as one; None where there is none."""
+    return torch.cat(list(tables.values()), dim=1) if tables else None
 
 
 def item_vectors(data: Dataset) -> Tensor | None:
     """float32 (n_items, d): 1 where the item is in a group, over all groupings of items that the card names; None where it names none."""
-    named = [by for by in data.card.slices.values() if by.table == "items"]
-    tables = [table for by in named if (table := indicators(data, by, data.n_items)) is not None]
-    return torch.cat(tables, dim=1) if tables else None
+    return side_by_side(indicators(data, "items"))
 
 
 def _named(cell: str, by: Slice, labels: list[str]) -> list[str]:

@@ -1,13 +1,13 @@
 """What is known of people and items besides their events, as numbers a model can learn from."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from workbench.data.dataset import Dataset
-from workbench.data.groups import indicators
+from workbench.data.groups import indicators, side_by_side
 from workbench.data.interactions import Interactions
 from workbench.errors import RequestError, unknown
 
@@ -72,16 +72,9 @@ def side_information(data: Dataset, sensitive: Collection[str] = ()) -> Side:
     for name in sensitive:
         if name not in known:
             raise unknown("sensitive column that a grouping uses", name, known)
-    users, user_fields = _table(data, "users", data.n_users, known.difference(sensitive))
-    items, item_fields = _table(data, "items", data.n_items, set())
-    return Side(users=users, items=items, user_fields=user_fields, item_fields=item_fields)
+    users, items = indicators(data, "users", hidden=known.difference(sensitive)), indicators(data, "items")
+    return Side(users=side_by_side(users), items=side_by_side(items), user_fields=_widths(users), item_fields=_widths(items))
 
 
-def _table(data: Dataset, of: str, rows: int, hidden: set[str]) -> tuple[Tensor | None, tuple[tuple[str, int], ...]]:
-    """The groupings of one table, side by side, and how many columns each has."""
-    found = {
-        name: columns
-        for name, by in data.card.slices.items()
-        if by.table == of and by.column not in hidden and (columns := indicators(data, by, rows)) is not None
-    }
-    return torch.cat(list(found.values()), dim=1) if found else None, tuple((name, columns.shape[1]) for name, columns in found.items())
+def _widths(tables: Mapping[str, Tensor]) -> tuple[tuple[str, int], ...]:
+    return tuple((name, table.shape[1]) for name, table in tables.items())

@@ -135,8 +135,7 @@ def evaluate(
     title = str(getattr(model, "title", name))
     for k in ks:
         check_cutoff(k, holdout.n_items)
-    if not len(holdout.users):
-        raise NotApplicable(f"nobody is left to judge on the {holdout.label.rsplit('/', 1)[-1]} part; choose another split.")
+    check_judged(holdout)
     served = served_by(model, holdout, holdout.users, name, fallback)
     look(model, holdout, name)
     top, tied = torch.full((len(served), max(ks)), NOTHING), 0
@@ -175,6 +174,12 @@ def check_cutoff(k: int, n_items: int, of: str = "") -> None:
     """Raises NotApplicable unless 1 <= k <= n_items. of: what the line begins with, where nobody typed the k."""
     if not 1 <= k <= n_items:
         raise NotApplicable(f"{of}k = {k} should be between 1 and {n_items}, the size of the catalogue.")
+
+
+def check_judged(holdout: Holdout) -> None:
+    """Raises NotApplicable when it has nobody."""
+    if not len(holdout.users):
+        raise NotApplicable(f"nobody is left to judge on the {holdout.label.rsplit('/', 1)[-1]} part; choose another split.")
 
 
 def check_maximised(metric: str, purpose: str, holdout: Holdout | None = None) -> None:

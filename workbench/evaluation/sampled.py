@@ -18,6 +18,7 @@ from workbench.data import Holdout
 from workbench.errors import NotApplicable, RequestError, unknown
 from workbench.evaluation.candidates import Candidates, ranks
 from workbench.evaluation.correction import check_correction, corrected_gains
+from workbench.evaluation.harness import check_judged
 from workbench.evaluation.scoring import Scorer, look, name_of, score_batches, served_by
 
 GAMMA = 0.1
@@ -108,8 +109,7 @@ def sampled_evaluation(
     """
     gains = rank_gains(metric, holdout.n_items)
     check_correction(negatives, gamma)
-    if not len(holdout.users):
-        raise NotApplicable(f"nobody is left to judge on the {holdout.label.rsplit('/', 1)[-1]} part; choose another split.")
+    check_judged(holdout)
     called = name_of(model, name)
     served_by(model, holdout, holdout.users, called, fallback)
     look(model, holdout, called)

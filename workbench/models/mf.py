@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from workbench.data import Holdout, Interactions, UserBatch
-from workbench.errors import RequestError
+from workbench.models.protocol import check_trained
 from workbench.models.space import Choices, Range
 from workbench.models.storage import load_model, save_model
 from workbench.training import Engine, Learning, Negatives, Objective, Training
@@ -74,10 +74,7 @@ class Mf:
     def score(self, batch: UserBatch) -> Tensor:
         """float32 (batch, n_items): inner products. Raises RequestError for somebody it was not trained on."""
         network = self.network.to(batch.device)
-        strangers = (batch.users < 0) | ~network.trained[batch.users]
-        if strangers.any():
-            person = int(batch.users[strangers][0])
-            raise RequestError(f"{self.title} cannot score person {person}, who was not in training: name a fallback.")
+        check_trained(self.title, batch.users, network.trained)
         return network.vectors[batch.users] @ network.vectors[len(network.trained) :].T
 
     def save(self, directory: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Protocol, Self
 from torch import Tensor
 
 from workbench.data import Holdout, Interactions, UserBatch
+from workbench.errors import RequestError
 
 
 class Recommender(Protocol):
@@ -39,3 +40,13 @@ class Recommender(Protocol):
     def load(cls, directory: Path) -> Self:
         """The saved model. Raises WorkError when a file is damaged or of another model."""
         ...
+
+
+def check_trained(title: str, users: Tensor, trained: Tensor) -> None:
+    """For a model that learnt a vector for each person. users: int64 (n,); trained: bool (n_users,), on the same device.
+
+    Raises RequestError, naming the first, when somebody was not in training.
+    """
+    strangers = (users < 0) | ~trained[users]
+    if strangers.any():
+        raise RequestError(f"{title} cannot score person {int(users[strangers][0])}, who was not in training: name a fallback.")

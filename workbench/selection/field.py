@@ -8,7 +8,7 @@ from typing import Any
 
 from workbench.data import Holdout, Split
 from workbench.errors import NotApplicable, RequestError, WorkError
-from workbench.evaluation import Evaluation
+from workbench.evaluation import Evaluation, check_judged
 from workbench.selection.backtest import judge_over_windows
 from workbench.selection.search import Choice, search
 
@@ -69,8 +69,7 @@ def search_all(names: Iterable[str], parts: Split, metric: str, **asked: Any) ->
     Raises NotApplicable when none of them has an answer on this data, RequestError when all were asked wrongly, WorkError when all fail
     otherwise.
     """
-    if not len(parts.holdout("valid").users):  # no model's fault: each would say so in words of its own
-        raise NotApplicable("nobody is left to judge on the valid part; choose another split.")
+    check_judged(parts.holdout("valid"))  # no model's fault: each would say so in words of its own
     field, errors = Field({}, {}), []
     for name in names:
         try:

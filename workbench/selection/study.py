@@ -26,8 +26,8 @@ from optuna.trial import FrozenTrial, TrialState
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
 from workbench.data import Holdout, Side, Split
-from workbench.errors import NotApplicable, RequestError, WorkError
-from workbench.evaluation import check_maximised, evaluate, split_name
+from workbench.errors import RequestError, WorkError
+from workbench.evaluation import check_judged, check_maximised, evaluate, split_name
 from workbench.models import Recommender, create, fit
 from workbench.models.space import Choices, Range
 from workbench.models.tuned import Tried, Tuned, read_tuned_file, write_tuned
@@ -135,8 +135,7 @@ class _Objective:
         self.device = engine.chosen()
         self.k = split_name(question.metric)[1]
         check_maximised(question.metric, "to tune for", self.holdout)
-        if not len(self.holdout.users):
-            raise NotApplicable("nobody is left to judge on the valid part; choose another split.")
+        check_judged(self.holdout)
         if engine.devices * engine.num_nodes > 1:
             raise RequestError("a study trains in one process: give an engine with one device.")
         if question.learned:

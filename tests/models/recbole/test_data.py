@@ -95,7 +95,7 @@ def test_an_event_comes_with_items_that_the_person_never_had(log):
 
 
 def test_a_row_is_what_was_before_an_event(log):
-    examples = Rows(log, length=3, negatives=1)
+    examples = Rows(log, length=3, paired=True)
     assert examples.n == len(PAIRS) - 3  # but for everyone's first
     columns = examples.columns(*examples.draw(torch.arange(examples.n), generator()), generator=generator())
     found = [

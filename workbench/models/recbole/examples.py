@@ -25,9 +25,6 @@ class Examples(ABC):
     def to(self, device: torch.device) -> None:
         """In place."""
 
-    def plan(self, batch_size: int, generator: Generator) -> list[Tensor]:
-        return list(torch.randperm(self.n, generator=generator, device=generator.device).split(batch_size))
-
     @abstractmethod
     def draw(self, places: Tensor, generator: Generator) -> tuple[Tensor, ...]:
         """Tensors with a row for each place."""
@@ -94,22 +91,27 @@ class People(Examples):
 class Rows(Examples):
     """An event with at least one before it: the last `length` events before, and what was next."""
 
-    def __init__(self, log: Interactions, length: int, negatives: int = 0, labelled: bool = False) -> None:
+    def __init__(self, log: Interactions, length: int, paired: bool = False, labelled: bool = False) -> None:
+        """Beside an item that the person never had: paired, or both with labels."""
         self.events, before = with_history(log), torch.arange(len(log)) - log.offsets[log.users]
         self.users, self.items, self.before, self.n = log.users, log.items, before.clamp(max=length), len(self.events)
-        self.unseen, self.length, self.negatives, self.labelled = Negatives.of(log, seen=True), length, negatives, labelled
+        self.length, self.n_items, self.labelled = length, log.n_items, labelled
+        self.unseen = Negatives.of(log, seen=True) if paired or labelled else None
 
     def to(self, device: torch.device) -> None:
         for name in ("events", "users", "items", "before"):
             setattr(self, name, getattr(self, name).to(device))
-        self.unseen.to(device)
+        if self.unseen is not None:
+            self.unseen.to(device)
 
     def draw(self, places: Tensor, generator: Generator) -> tuple[Tensor, ...]:
         events = self.events.index_select(0, places)
-        return events, self.unseen.draw_for(self.users.index_select(0, events), max(1, self.negatives), generator) + 1
+        if self.unseen is None:
+            return (events,)
+        return events, self.unseen.draw_for(self.users.index_select(0, events), 1, generator)[:, 0] + 1
 
     def columns(self, *drawn: Tensor, generator: Generator) -> Columns:
-        events, unseen = drawn
+        events, *unseen = drawn
         lengths = self.before.index_select(0, events)
         told = {
             USER: self.users.index_select(0, events) + 1,
@@ -118,12 +120,12 @@ class Rows(Examples):
             ITEM: self.items.index_select(0, events) + 1,
         }
         if not self.labelled:
-            return with_inverse(told | ({NEGATIVE: unseen[:, 0]} if self.negatives else {}))
+            return with_inverse(told | ({NEGATIVE: unseen[0]} if unseen else {}))
         copies = {name: column.repeat(2, *[1] * (column.dim() - 1)) for name, column in told.items()}
         labels = torch.ones(2 * len(events), device=events.device)
         labels[len(events) :] = 0.0
-        drawn_too = torch.randint(1, self.unseen.n_items + 1, copies[SEQUENCE].shape, generator=generator, device=events.device)
-        return copies | {ITEM: torch.cat([told[ITEM], unseen[:, 0]]), LABEL: labels, NEGATIVES: drawn_too * (copies[SEQUENCE] > 0)}
+        drawn_too = torch.randint(1, self.n_items + 1, copies[SEQUENCE].shape, generator=generator, device=events.device)
+        return copies | {ITEM: torch.cat([told[ITEM], *unseen]), LABEL: labels, NEGATIVES: drawn_too * (copies[SEQUENCE] > 0)}
 
 
 class Whole(Examples):
@@ -135,9 +137,6 @@ class Whole(Examples):
 
     def to(self, device: torch.device) -> None:
         self.windows.to(device)
-
-    def plan(self, batch_size: int, generator: Generator) -> list[Tensor]:
-        return self.windows.plan(batch_size, generator)
 
     def draw(self, places: Tensor, generator: Generator) -> tuple[Tensor, ...]:  # noqa: ARG002
         return self.windows.starts[places], self.windows.lengths[places]
@@ -192,7 +191,7 @@ def examples_for(name: str, model: Any, log: Interactions, config: Any) -> Examp
         pairwise = _input_type(model, config) is InputType.PAIRWISE
         if name in EVERY_POSITION and config.every_position and not pairwise:
             return Whole(log, config.length)
-        return Rows(log, config.length, negatives=1 if pairwise else 0, labelled=name in ("DIN", "DIEN"))
+        return Rows(log, config.length, paired=pairwise, labelled=name in ("DIN", "DIEN"))
     if name in FROM_PEOPLE:
         return People(log)
     return Events(log, config.negatives, labelled=_input_type(model, config) is InputType.POINTWISE)

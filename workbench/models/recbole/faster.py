@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from workbench.training.sequences import dropped
 
-GRAPHS = {"LightGCN": ("norm_adj_matrix",), "NCL": ("norm_adj_mat",), "NGCF": ("norm_adj_matrix",), "SGL": ("train_graph",)}
-"""Symmetric graphs that stay the same, by model."""
+GRAPHS = {"LightGCN": "norm_adj_matrix", "NCL": "norm_adj_mat", "NGCF": "norm_adj_matrix", "SGL": "train_graph"}
+"""The symmetric graph that stays the same, by model."""
 
 
 class Graph:
@@ -60,9 +60,8 @@ class _Product(torch.autograd.Function):
 
 def with_fast_graphs(name: str, model: Any) -> None:
     """In place."""
-    for attribute in GRAPHS.get(name, ()):
-        if name != "NGCF" or not model.node_dropout:  # NGCF drops cells of the list
-            setattr(model, attribute, Graph.of(getattr(model, attribute)))
+    if name in GRAPHS and not (name == "NGCF" and model.node_dropout):  # which drops cells of the list
+        setattr(model, GRAPHS[name], Graph.of(getattr(model, GRAPHS[name])))
     if name == "SGL":
         model.csr2tensor = lambda matrix: Graph.of_scipy(matrix).to(model.device)
 

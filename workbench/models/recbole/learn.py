@@ -119,7 +119,7 @@ class Learn(Objective):
 
     def plan(self, batch_size: int, generator: Generator) -> list[Tensor]:
         self.begins = True
-        return self.examples.plan(batch_size, generator)
+        return super().plan(batch_size, generator)
 
     def draw(self, places: Tensor, generator: Generator) -> tuple[Tensor, ...]:
         return self.examples.draw(places, generator)
@@ -127,8 +127,11 @@ class Learn(Objective):
     def loss(self, *drawn: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         if self.begins:
             self.begin(generator)
-        count = torch.full((), len(drawn[0]), device=drawn[0].device)
-        return self.of(self.examples.columns(*drawn, generator=generator)) * count, count
+        return self.counted(self.examples.columns(*drawn, generator=generator), torch.full((), len(drawn[0]), device=drawn[0].device))
+
+    def counted(self, columns: Columns, count: Tensor) -> tuple[Tensor, Tensor]:
+        """The sum of a batch's losses, and how many that is; count: its examples, an int64 scalar."""
+        return self.of(columns) * count, count
 
     def begin(self, generator: Generator) -> None:
         """An epoch: its random numbers depend on it and the seed alone, and what a model prepares for it is made of them."""
@@ -238,17 +241,18 @@ class WithClusters(Learn):
 class EveryPosition(Learn):
     """Each event of a window is asked for the next in one pass; RecBole passes over the same prefix anew for each."""
 
-    def loss(self, *drawn: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        if self.begins:
-            self.begin(generator)
-        told = self.examples.columns(*drawn, generator=generator)
+    def plan(self, batch_size: int, generator: Generator) -> list[Tensor]:
+        self.begins = True
+        return cast(Whole, self.examples).windows.plan(batch_size, generator)
+
+    def counted(self, columns: Columns, count: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002, targets are counted
         self.model.gather_indexes = lambda states, _: states  # the state after every event, not after the last
         try:
-            states = self.model.forward(told[SEQUENCE], told[LENGTH])
+            states = self.model.forward(columns[SEQUENCE], columns[LENGTH])
         finally:
             del self.model.gather_indexes
-        real = told[ITEM] > 0
-        items, targets = self.model.item_embedding.weight[1:], (told[ITEM] - 1).clamp(min=0)
+        real = columns[ITEM] > 0
+        items, targets = self.model.item_embedding.weight[1:], (columns[ITEM] - 1).clamp(min=0)
         return softmax_loss(states.flatten(0, 1), items, targets.flatten(), counted=real.flatten()), real.sum()
 
 

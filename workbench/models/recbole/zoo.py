@@ -9,6 +9,7 @@ from torch import Tensor
 
 from workbench.data import Holdout, Interactions, Side, UserBatch
 from workbench.errors import NotApplicable, RequestError, unknown
+from workbench.models.protocol import check_trained
 from workbench.models.recbole.build import build
 from workbench.models.recbole.dataset import Data
 from workbench.models.recbole.defaults import SPACES
@@ -69,7 +70,7 @@ class Zoo:
         if not len(batch):
             return torch.zeros(0, batch.n_items, device=batch.device)
         if self.personal and not self.inductive:
-            self._check_known(batch)
+            check_trained(self.title, batch.users, (self.data.log.events_per_user > 0).to(batch.device))
         if next(self.model.parameters()).device != batch.device:
             move(self.model, batch.device)
             self.data.to(batch.device)
@@ -105,13 +106,6 @@ class Zoo:
         self.data.to(torch.device("cpu"))
         forget(self.model)
         self.model.eval()
-
-    def _check_known(self, batch: UserBatch) -> None:
-        known = (self.data.log.events_per_user > 0).to(batch.device)
-        strangers = (batch.users < 0) | ~known[batch.users]
-        if strangers.any():
-            person = int(batch.users[strangers][0])
-            raise RequestError(f"{self.title} cannot score person {person}, who was not in training: name a fallback.")
 
 
 @cache
