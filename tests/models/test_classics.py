@@ -169,7 +169,7 @@ def test_ials_folds_in_as_implicit_solves_for_a_person(latent, settings, monkeyp
     theirs = AlternatingLeastSquares(factors=config.factors, regularization=config.regularization, alpha=config.alpha)
     theirs.item_factors = model.item_factors.numpy()
     everyone = np.arange(latent.n_users)
-    folded = model.fold_in(latent.batch(torch.from_numpy(everyone)))
+    folded = model.person_vectors(latent.batch(torch.from_numpy(everyone)))
     np.testing.assert_allclose(folded.numpy(), theirs.recalculate_user(everyone, csr_matrix(latent.csr())), rtol=1e-3, atol=1e-5)
     x, items = latent.csr().toarray().astype(float), theirs.item_factors.astype(float)
     for user in (0, 40, 79):  # eq. 4 as it is written

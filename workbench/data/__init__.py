@@ -11,7 +11,7 @@ from workbench.data.interactions import Interactions, UserBatch
 from workbench.data.ledger import Ledger, Looks
 from workbench.data.power import detectable_difference
 from workbench.data.rules import RULES
-from workbench.data.side import Side, side_information
+from workbench.data.side import Side, item_texts, side_information
 from workbench.data.snapshot import Snapshot, prepare, version, versions
 from workbench.data.splits import REFITS, Split, rolling_origin, write_split
 
@@ -37,6 +37,7 @@ __all__ = [
     "difference",
     "grouping",
     "groups",
+    "item_texts",
     "item_vectors",
     "list_cards",
     "load_card",

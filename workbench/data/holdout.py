@@ -23,9 +23,11 @@ def tie_ranks(item_ids: Sequence[str], seed: int) -> Tensor:
 
 
 def sealed_part(label: str) -> str:
-    """What the ledger calls the part that a holdout's label names: snapshot, split, its parameters and the part, whatever the seed."""
+    """What the ledger calls the part that a holdout's label names: snapshot, split, its parameters and the part, whatever the seed and
+    whatever is asked of the part ("test:related" is test).
+    """
     *which, _, part = label.split("/")
-    return "/".join((*which, part))
+    return "/".join((*which, part.split(":")[0]))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -116,7 +118,15 @@ class Holdout:
         return replace(self, users=users, truth=self.truth.select(kept[self.truth.users]))
 
     def batch(self, users: Tensor) -> UserBatch:
+        """Requests of these people, int64 codes, with what is known of them."""
         return self.history.batch(users)
+
+    def requests(self, users: Tensor) -> tuple[UserBatch, UserBatch | None]:
+        """`batch` of these people, and what may not be shown to them; None where everything may."""
+        asked = self.batch(users)
+        if self.seen is None:
+            return asked, None
+        return asked, asked if self.seen is self.history else self.seen.batch(users)
 
 
 def _one_of_each(truth: Interactions, keys: Tensor, kept: Tensor) -> Interactions:

@@ -9,6 +9,9 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
+MINUTE = 60_000_000
+"""In microseconds."""
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Interactions:
@@ -72,6 +75,14 @@ class Interactions:
     def events_per_item(self) -> Tensor:
         """int64 (n_items,): every event counts, repeats too."""
         return torch.bincount(self.items, minlength=self.n_items)
+
+    def sessions(self, gap: float) -> Tensor:
+        """int64, one for each event: the number of its session, from 0. A person's next session begins `gap` minutes or more after the
+        last event of the one before; without times each person has one.
+        """
+        begins = torch.ones(len(self), dtype=torch.bool)
+        begins[1:] = (self.users[1:] != self.users[:-1]) | (self.timestamps.diff() >= gap * MINUTE)
+        return begins.cumsum(0) - 1
 
     def csr(self) -> csr_array:
         """float32 (n_users, n_items), 1.0 where a person has the item at least once."""

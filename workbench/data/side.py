@@ -76,5 +76,15 @@ def side_information(data: Dataset, sensitive: Collection[str] = ()) -> Side:
     return Side(users=side_by_side(users), items=side_by_side(items), user_fields=_widths(users), item_fields=_widths(items))
 
 
+def item_texts(data: Dataset) -> list[str] | None:
+    """What the item table's public columns say of each item, in the order of codes, as one text; None where there is no such column."""
+    columns = [name for name in data.snapshot.columns("items") if name not in ("item_id", "item_code")]
+    public = [name for name in columns if data.card.privacy.get(name) == "public"]
+    if not public:
+        return None
+    cells = [data.snapshot.cells("items", name) for name in public]
+    return [" ".join(cell for cell in row if cell) for row in zip(*cells, strict=True)]
+
+
 def _widths(tables: Mapping[str, Tensor]) -> tuple[tuple[str, int], ...]:
     return tuple((name, table.shape[1]) for name, table in tables.items())

@@ -4,7 +4,7 @@ from workbench.evaluation.backtest import Backtest, backtest
 from workbench.evaluation.comparison import Comparison, by_mean, compare, compare_models, compare_slices, letters
 from workbench.evaluation.decision import Decision, decide
 from workbench.evaluation.exposure import SET_METRICS, set_difference
-from workbench.evaluation.harness import Evaluation, check_cutoff, check_judged, check_maximised, cutoffs, evaluate, pool
+from workbench.evaluation.harness import Evaluation, check_cutoff, check_judged, check_maximised, cutoffs, evaluate, evaluate_lists, pool
 from workbench.evaluation.intervals import Interval, bootstrap_mean, bootstrap_means
 from workbench.evaluation.metrics import METRICS, label, one_truth_ndcg, recall_ceiling, split_name
 from workbench.evaluation.pairs import PairEvaluation, auc, evaluate_pairs, gauc, log_loss
@@ -55,6 +55,7 @@ __all__ = [
     "cutoffs",
     "decide",
     "evaluate",
+    "evaluate_lists",
     "evaluate_pairs",
     "gauc",
     "label",

@@ -4,19 +4,20 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from workbench.data import Holdout, UserBatch
+from workbench.data import Holdout
 from workbench.errors import NotApplicable, RequestError, WorkError, unknown
 from workbench.evaluation.contrast import Contrast
 from workbench.evaluation.exposure import set_interval
 from workbench.evaluation.intervals import Interval
-from workbench.evaluation.lists import Lists
+from workbench.evaluation.lists import Lists, check_lists
 from workbench.evaluation.metrics import METRICS, split_name
-from workbench.evaluation.ranking import NOTHING, top_k
-from workbench.evaluation.scoring import SCORE_BYTES, Scorer, look, name_of, served_by
+from workbench.evaluation.ranking import NOTHING
+from workbench.evaluation.scoring import SCORE_BYTES, Scorer, look, name_of, rank, served_by
 from workbench.evaluation.slices import Slice
 
 
@@ -143,15 +144,43 @@ def evaluate(
         if scorer is not None:
             tied += _rank_into(top, scorer, holdout, places, device)
     lists = Lists.build(holdout, top, served, vectors)
-    return Evaluation(
-        model=name,
-        title=title,
-        ks=tuple(sorted(set(ks))),
-        lists=lists,
-        per_user=_per_user(lists, sorted(set(ks))),
-        fallback=fallback_name,
-        tied_share=tied / max(1, int((top != NOTHING).sum())),
-    )
+    return _judged(lists, ks, model=name, title=title, fallback=fallback_name, tied_share=tied / max(1, int((top != NOTHING).sum())))
+
+
+def evaluate_lists(
+    items: Tensor,
+    holdout: Holdout,
+    *,
+    name: str,
+    title: str = "",
+    ks: Sequence[int] = (5, 10, 20),
+    served: Tensor | None = None,
+    fallback_name: str = "",
+    vectors: Tensor | None = None,
+) -> Evaluation:
+    """Judge lists that were made elsewhere, by an index, a blend, a policy, with the metrics and conventions of `evaluate`.
+
+    items: int64 (n, depth), a row for each of the holdout's people, best first, `NOTHING` after a list's end; depth at least the largest k.
+    served: bool (n,), False where `fallback_name` made the list; None: nowhere. The other arguments are those of `evaluate`, and so is the
+    note in the ledger.
+
+    Raises NotApplicable as `evaluate` does; ValueError, naming the person, for lists of the wrong shape, codes of no item, an item twice, a
+    gap, and an item that may not be shown.
+    """
+    for k in ks:
+        check_cutoff(k, holdout.n_items)
+    check_judged(holdout)
+    if items.shape[:1] != holdout.users.shape or items.dim() != 2 or items.shape[1] < max(ks):
+        raise ValueError(f"lists of {name} have shape {tuple(items.shape)}, expected {len(holdout.users)} rows of at least {max(ks)}.")
+    check_lists(items, holdout, name)
+    holdout.look(name, {})
+    lists = Lists.build(holdout, items, torch.ones(len(items), dtype=torch.bool) if served is None else served, vectors)
+    return _judged(lists, ks, model=name, title=title or name, fallback=fallback_name, tied_share=0.0)
+
+
+def _judged(lists: Lists, ks: Sequence[int], **told: Any) -> Evaluation:
+    wanted = sorted(set(ks))
+    return Evaluation(ks=tuple(wanted), lists=lists, per_user=_per_user(lists, wanted), **told)
 
 
 def pool(evaluations: Sequence[Evaluation]) -> Evaluation:
@@ -219,7 +248,8 @@ def _rank_into(top: Tensor, scorer: Scorer, holdout: Holdout, places: Tensor, de
     while start < len(places):
         chunk = places[start : start + size]
         try:
-            items, decided = _rank(scorer, holdout, holdout.users[chunk], top.shape[1], ties)
+            asked, seen = holdout.requests(holdout.users[chunk])
+            items, decided = rank(scorer, asked, seen, top.shape[1], ties)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not _out_of_memory(error):
                 raise
@@ -237,33 +267,3 @@ def _rank_into(top: Tensor, scorer: Scorer, holdout: Holdout, places: Tensor, de
 def _out_of_memory(error: Exception) -> bool:
     """Whether it is about memory: CUDA has a type for that, the CPU's allocator words."""
     return not isinstance(error, RuntimeError) or isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
-
-
-@torch.no_grad()
-def _rank(scorer: Scorer, holdout: Holdout, users: Tensor, depth: int, ties: Tensor) -> tuple[Tensor, Tensor]:
-    asked = holdout.batch(users)
-    scores = scorer.score(asked.to(ties.device))
-    if scores.shape != (len(users), holdout.n_items):
-        raise ValueError(f"scores have shape {tuple(scores.shape)}, expected {(len(users), holdout.n_items)}.")
-    scores = scores.clone() if scores.is_inference() else scores.contiguous()  # what is written to below
-    seen, n_seen = (part.to(ties.device) for part in _seen(holdout, asked))
-    flat = scores.view(-1)
-    before = flat.index_select(0, seen)
-    try:
-        flat.index_fill_(0, seen, -torch.inf)
-        items, tied = top_k(scores, depth, ties)
-        values = scores.gather(1, items.clamp(min=0))[items != NOTHING]
-    finally:
-        flat.index_copy_(0, seen, before)  # the scores are the model's: it may use that memory again
-    n_left = holdout.n_items - n_seen  # at least: what was seen twice counts twice
-    if not values.isfinite().all() or ((items != NOTHING).sum(1) < n_left.clamp(max=depth)).any():  # NaN and infinity sort first, -inf last
-        raise ValueError(f"the scores of {name_of(scorer)} are not all finite.")
-    return items, tied
-
-
-def _seen(holdout: Holdout, asked: UserBatch) -> tuple[Tensor, Tensor]:
-    """int64: places of what may not be shown in the flattened scores of these people, and how many each of them has."""
-    if holdout.seen is None:
-        return torch.empty(0, dtype=torch.int64), torch.zeros_like(asked.users)
-    seen = asked if holdout.seen is holdout.history else holdout.seen.batch(asked.users)
-    return seen.rows * holdout.n_items + seen.items, seen.lengths

@@ -130,3 +130,28 @@ def _found(holdout: Holdout, users: Tensor, items: Tensor) -> Tensor:
     shown = users[:, None] * holdout.n_items + items
     place = torch.searchsorted(keys, shown).clamp(max=len(keys) - 1)
     return torch.where((keys[place] == shown) & (items != NOTHING), event[place], -1)
+
+
+def check_lists(items: Tensor, holdout: Holdout, name: str) -> None:
+    """Raises ValueError, naming the person, for codes of no item, an item twice, a gap, and an item that may not be shown.
+
+    items: int64 (n, depth), one row for each of the holdout's people.
+    """
+    shown = items != NOTHING
+    ordered = items.sort(1).values
+    twice = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != NOTHING)
+    wrong = {
+        "a code of no item": (items < NOTHING) | (items >= holdout.n_items),
+        "an item twice": twice,
+        "a gap before an item": shown[:, 1:] & ~shown[:, :-1],
+        "an item that may not be shown": _not_to_be_shown(items, holdout) & shown,
+    }
+    for what, where in wrong.items():
+        if where.any():
+            raise ValueError(f"the list of {name} for person {int(holdout.users[where.any(1)][0])} has {what}.")
+
+
+def _not_to_be_shown(items: Tensor, holdout: Holdout) -> Tensor:
+    if holdout.seen is None:
+        return torch.zeros_like(items, dtype=torch.bool)
+    return torch.isin(holdout.users[:, None] * holdout.n_items + items, holdout.seen.users * holdout.n_items + holdout.seen.items)

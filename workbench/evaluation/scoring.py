@@ -9,6 +9,7 @@ from torch import Tensor
 
 from workbench.data import Holdout, Interactions, UserBatch
 from workbench.errors import RequestError
+from workbench.evaluation.ranking import NOTHING, top_k
 
 SCORE_BYTES = 24 * 2**20
 """Upper limit of one batch of scores. Below 32 MiB, where glibc stops handing out the same pages again."""
@@ -112,3 +113,36 @@ def _scores(model: Scorer, source: Source, users: Tensor, name: str, device: str
             f"the scores of {name} are not all finite: person {int(users[row])} and item {item} have {scores[row, item].item()}."
         )
     return scores
+
+
+@torch.no_grad()
+def rank(scorer: Scorer, asked: UserBatch, seen: UserBatch | None, k: int, ties: Tensor) -> tuple[Tensor, Tensor]:
+    """The `k` best items that each of these people may be shown, and where `ties` decided: both (batch, k), as `top_k` gives them.
+
+    asked: who asks, on any device; seen: what may not be shown to them, in the same order; ties: int64 (n_items,), on the device to score
+    on. Raises ValueError when the scores have the wrong shape or are not finite.
+    """
+    scores = scorer.score(asked.to(ties.device))
+    if scores.shape != (len(asked), asked.n_items):
+        raise ValueError(f"scores have shape {tuple(scores.shape)}, expected {(len(asked), asked.n_items)}.")
+    scores = scores.clone() if scores.is_inference() else scores.contiguous()  # what is written to below
+    masked, n_masked = _masked(seen, asked, ties.device)
+    flat = scores.view(-1)
+    before = flat.index_select(0, masked)
+    try:
+        flat.index_fill_(0, masked, -torch.inf)
+        items, tied = top_k(scores, k, ties)
+        values = scores.gather(1, items.clamp(min=0))[items != NOTHING]
+    finally:
+        flat.index_copy_(0, masked, before)  # the scores are the model's: it may use that memory again
+    n_left = asked.n_items - n_masked  # at least: what was seen twice counts twice
+    if not values.isfinite().all() or ((items != NOTHING).sum(1) < n_left.clamp(max=k)).any():  # NaN and infinity sort first, -inf last
+        raise ValueError(f"the scores of {name_of(scorer)} are not all finite.")
+    return items, tied
+
+
+def _masked(seen: UserBatch | None, asked: UserBatch, device: torch.device) -> tuple[Tensor, Tensor]:
+    """int64: places of what may not be shown in the flattened scores, and how many each person has."""
+    if seen is None:
+        return torch.empty(0, dtype=torch.int64, device=device), torch.zeros(len(asked), dtype=torch.int64, device=device)
+    return (seen.rows * asked.n_items + seen.items).to(device), seen.lengths.to(device)

@@ -11,11 +11,12 @@ from workbench.models.ials import Ials, IalsConfig
 from workbench.models.item_knn import ItemKnn, ItemKnnConfig
 from workbench.models.mf import Mf, MfConfig
 from workbench.models.popularity import Popularity, PopularityConfig
-from workbench.models.protocol import Recommender
+from workbench.models.protocol import HasVectors, Recommender
 from workbench.models.random import Random, RandomConfig
 from workbench.models.recent_popularity import RecentPopularity, RecentPopularityConfig
 from workbench.models.rp3beta import Rp3Beta, Rp3BetaConfig
 from workbench.models.sasrec import SasRec, SasRecConfig
+from workbench.models.session_knn import SessionKnn, SessionKnnConfig
 from workbench.models.slim import Slim, SlimConfig
 from workbench.models.space import Choices, Range
 from workbench.models.tuned import read_tuned
@@ -29,6 +30,7 @@ MODELS: dict[str, tuple[Any, type]] = {
     "recent_popularity": (RecentPopularity, RecentPopularityConfig),
     "item_knn": (ItemKnn, ItemKnnConfig),
     "user_knn": (UserKnn, UserKnnConfig),
+    "session_knn": (SessionKnn, SessionKnnConfig),
     "rp3beta": (Rp3Beta, Rp3BetaConfig),
     "slim": (Slim, SlimConfig),
     "ease": (Ease, EaseConfig),
@@ -139,6 +141,7 @@ def _entry(name: str) -> tuple[Any, Any]:
 
 __all__ = [
     "MODELS",
+    "HasVectors",
     "Recommender",
     "create",
     "draws_at_random",

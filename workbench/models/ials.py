@@ -76,10 +76,13 @@ class Ials:
 
     def score(self, batch: UserBatch) -> Tensor:
         """float32 (batch, n_items): inner products of the items' factors with the person's."""
-        items = self.item_factors.to(batch.device)
-        return self.fold_in(batch) @ items.T
+        return self.person_vectors(batch) @ self.item_vectors(batch.device).T
 
-    def fold_in(self, batch: UserBatch) -> Tensor:
+    def item_vectors(self, device: torch.device | str = "cpu") -> Tensor:
+        """float32 (n_items, factors)."""
+        return self.item_factors.to(device)
+
+    def person_vectors(self, batch: UserBatch) -> Tensor:
         """float32 (batch, factors): the half-step of eq. 4 in the paper, for the histories of this batch."""
         items, config = self.item_factors.to(batch.device).double(), self.config
         histories = batch.history_matrix().bool()

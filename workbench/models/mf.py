@@ -70,12 +70,20 @@ class Mf:
         self.training = (engine or Engine()).train(objective, self.config, model=self, kind="mf", train=train, valid=valid)
         return self
 
-    @torch.no_grad()
     def score(self, batch: UserBatch) -> Tensor:
         """float32 (batch, n_items): inner products. Raises RequestError for somebody it was not trained on."""
+        return self.person_vectors(batch) @ self.item_vectors(batch.device).T
+
+    def person_vectors(self, batch: UserBatch) -> Tensor:
+        """float32 (batch, dimensions). Raises RequestError for somebody it was not trained on."""
         network = self.network.to(batch.device)
         check_trained(self.title, batch.users, network.trained)
-        return network.vectors[batch.users] @ network.vectors[len(network.trained) :].T
+        return network.vectors.detach()[batch.users]
+
+    def item_vectors(self, device: torch.device | str = "cpu") -> Tensor:
+        """float32 (n_items, dimensions)."""
+        network = self.network.to(device)
+        return network.vectors.detach()[len(network.trained) :]
 
     def save(self, directory: Path) -> None:
         save_model(directory, "mf", self.config, self.network.state_dict())

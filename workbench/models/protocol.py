@@ -1,8 +1,9 @@
 """What every model can do, whatever is inside."""
 
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from workbench.data import Holdout, Interactions, UserBatch
@@ -39,6 +40,22 @@ class Recommender(Protocol):
     @classmethod
     def load(cls, directory: Path) -> Self:
         """The saved model. Raises WorkError when a file is damaged or of another model."""
+        ...
+
+
+@runtime_checkable
+class HasVectors(Protocol):
+    """A model whose score is the inner product of a person's and an item's vector, times a number above 0 that is the same for all."""
+
+    inductive: bool
+    personal: bool
+
+    def item_vectors(self, device: torch.device | str = "cpu") -> Tensor:
+        """float32 (n_items, d), of the whole catalogue."""
+        ...
+
+    def person_vectors(self, batch: UserBatch) -> Tensor:
+        """float32 (batch, d), on the batch's device. Raises as the model's `score` does."""
         ...
 
 

@@ -85,15 +85,16 @@ class SasRec:
         self.training = (engine or Engine()).train(objective, self.config, model=self, kind="sasrec", train=train, valid=valid)
         return self
 
-    @torch.no_grad()
     def score(self, batch: UserBatch) -> Tensor:
         """float32 (batch, n_items): inner products of the state after the last event with the items' vectors."""
-        network = self.network.to(batch.device)
-        scores: Tensor = self.states(batch) @ network.items.weight[:-1].T
-        return scores
+        return self.person_vectors(batch) @ self.item_vectors(batch.device).T
+
+    def item_vectors(self, device: torch.device | str = "cpu") -> Tensor:
+        """float32 (n_items, dimensions)."""
+        return self.network.to(device).items.weight.detach()[:-1]
 
     @torch.no_grad()
-    def states(self, batch: UserBatch) -> Tensor:
+    def person_vectors(self, batch: UserBatch) -> Tensor:
         """float32 (batch, dimensions): where a person is after the last event of the history; zeros where there is none."""
         network = self.network.to(batch.device).eval()
         items, lengths = last_events(batch, self.config.length, padding=network.n_items)

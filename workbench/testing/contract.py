@@ -8,7 +8,7 @@ import torch
 
 from workbench.data import Interactions
 from workbench.evaluation import evaluate
-from workbench.models import Recommender, create
+from workbench.models import HasVectors, Recommender, create
 from workbench.testing.synthetic import checkerboard, latent_log
 
 
@@ -25,6 +25,7 @@ def check_recommender(make: Callable[[], Recommender], *, learns: bool = True) -
     _check_determinism(make, model, train)
     _check_save_and_load(model, train)
     _check_strangers(model, train)
+    _check_vectors(model, train)
     if learns:
         _check_checkerboard(make)
         popularity = create("popularity").fit(train)
@@ -73,6 +74,17 @@ def _check_strangers(model: Recommender, train: Interactions) -> None:
     known = train.batch(_everyone(train)[:5])
     stranger = type(known)(**{**vars(known), "users": torch.full((5,), -1)})
     assert torch.equal(model.score(stranger), model.score(known)), "an inductive model should see the history only"
+
+
+def _check_vectors(model: Recommender, train: Interactions) -> None:
+    """Where a model has vectors, their inner products are its scores, but for a factor."""
+    if not isinstance(model, HasVectors):
+        return
+    batch = train.batch(_everyone(train))
+    scores, products = model.score(batch), model.person_vectors(batch) @ model.item_vectors().T
+    factor = (scores * products).sum() / (products * products).sum()
+    assert factor > 0, "inner products of the vectors rank the other way round than the scores"
+    assert torch.allclose(scores, factor * products, rtol=1e-3, atol=1e-4 * float(scores.abs().max())), "inner products are not the scores"
 
 
 def _check_checkerboard(make: Callable[[], Recommender]) -> None:

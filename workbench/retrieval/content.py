@@ -1,0 +1,109 @@
+"""What is like the history by what is known of the items: their words, their groups. Both score the catalogue and learn nothing."""
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from workbench.data import UserBatch
+from workbench.errors import RequestError
+from workbench.training.sequences import last_events
+
+SATURATION, LENGTH_SHARE = 1.2, 0.75
+"""BM25's k1 and b, as Robertson and Zaragoza recommend them."""
+
+
+class Lexical:
+    """Items whose texts share words with those of the last events.
+
+    The request is the words of these items, each as often as it occurs. bm25: Robertson and Zaragoza (2009), eq. 3.15, with the inverse
+    document frequency ln(1 + (N - n + ½) / (n + ½)), which is never below 0. tfidf: cosine between (1 + ln tf) · ln(N / n) on both sides.
+    """
+
+    title = "Lexical"
+    inductive = True
+    personal = True
+
+    def __init__(self, texts: Sequence[str], weighting: Literal["bm25", "tfidf"] = "bm25", length: int = 20) -> None:
+        """texts: of the items, by code. length: events of the history that are looked at, the last ones.
+
+        Raises RequestError when no text has a word.
+        """
+        counts = _counts(texts)
+        if not counts.nnz:
+            raise RequestError("none of the items' texts has a word: there is nothing to compare them by.")
+        self.length = length
+        self.asked, self.offered = _bm25(counts) if weighting == "bm25" else _tfidf(counts)
+
+    def score(self, batch: UserBatch) -> Tensor:
+        """float32 (batch, n_items), at least 0."""
+        request = _recent(batch, self.length) @ self.asked
+        return torch.from_numpy((request @ self.offered.T).toarray()).float().to(batch.device)
+
+
+class SameGroups:
+    """Items of the groups that the history is in, a genre, say: cosine between the history's share of each group and the item's groups,
+    times the logarithm of its events, so that of a group's items the popular come first.
+    """
+
+    title = "Same groups"
+    inductive = True
+    personal = True
+
+    def __init__(self, groups: Tensor, events: Tensor) -> None:
+        """groups: float (n_items, q), 1 where the item is in the group; events: (n_items,), of training."""
+        self.groups = normalize(groups.float(), dim=1)
+        self.weight = torch.log1p(events.float())
+
+    def score(self, batch: UserBatch) -> Tensor:
+        """float32 (batch, n_items), at least 0."""
+        groups = self.groups.to(batch.device)
+        profile = torch.zeros(len(batch), groups.shape[1], device=batch.device).index_add_(0, batch.rows, groups[batch.items])
+        return normalize(profile, dim=1) @ groups.T * self.weight.to(batch.device)
+
+
+def _counts(texts: Sequence[str]) -> csr_array:
+    """float64 (n_items, words): how often a word is in a text. A word is letters and digits, its case folded."""
+    words: dict[str, int] = {}
+    rows, columns = [], []
+    for row, text in enumerate(texts):
+        for word in re.findall(r"\w+", text.casefold()):
+            columns.append(words.setdefault(word, len(words)))
+            rows.append(row)
+    counts = csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(texts), max(1, len(words))))
+    counts.sum_duplicates()
+    return counts
+
+
+def _bm25(counts: csr_array) -> tuple[csr_array, csr_array]:
+    lengths = counts.sum(1)
+    having = np.bincount(counts.indices, minlength=counts.shape[1])
+    rarity = np.log1p((len(lengths) - having + 0.5) / (having + 0.5))
+    damped = 1 - LENGTH_SHARE + LENGTH_SHARE * lengths / lengths.mean()
+    row = np.repeat(np.arange(len(lengths)), np.diff(counts.indptr))
+    weighed = counts.copy()
+    weighed.data = counts.data * (SATURATION + 1) / (counts.data + SATURATION * damped[row]) * rarity[counts.indices]
+    return counts, weighed
+
+
+def _tfidf(counts: csr_array) -> tuple[csr_array, csr_array]:
+    having = np.bincount(counts.indices, minlength=counts.shape[1])
+    weighed = counts.copy()
+    weighed.data = (1 + np.log(counts.data)) * np.log(counts.shape[0] / having)[counts.indices]
+    row = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
+    norms = np.sqrt(np.bincount(row, weighed.data**2, minlength=counts.shape[0]))
+    weighed.data /= np.maximum(norms, np.finfo(float).tiny)[row]
+    return weighed, weighed
+
+
+def _recent(batch: UserBatch, length: int) -> csr_array:
+    """float64 (batch, n_items): how often an item is among each history's last events."""
+    items, lengths = (part.cpu() for part in last_events(batch, length, padding=0))
+    real = torch.arange(items.shape[1]) < lengths[:, None]
+    row, column = torch.nonzero(real, as_tuple=True)
+    return csr_array((np.ones(len(row)), (row.numpy(), items[row, column].numpy())), shape=(len(batch), batch.n_items))

@@ -1,0 +1,164 @@
+"""What sources and their blend are worth: how much of what people then liked is among the candidates, by whose merit, for how many."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from workbench.data import Holdout
+from workbench.errors import RequestError
+from workbench.evaluation import Comparison, Evaluation, compare, evaluate_lists
+from workbench.evaluation.lists import Lists
+from workbench.evaluation.metrics import METRICS
+from workbench.evaluation.ranking import NOTHING
+from workbench.retrieval.blend import PLAIN, Candidates, Fusion, fuse
+from workbench.retrieval.sources import Source
+from workbench.retrieval.tasks import Requests
+
+PEOPLE = 1024
+"""Requests that a source answers together."""
+GAIN = 0.002
+"""Recall that a source must add on validation to be taken into the blend."""
+
+
+def gather(sources: Sequence[Source], holdout: Holdout, k: int) -> dict[str, Tensor]:
+    """By source: int64 (n, k), its candidates for everyone in the holdout."""
+    return {
+        source.name: torch.cat([source.candidates(Requests.of(holdout, users), k) for users in holdout.users.split(PEOPLE)])
+        for source in sources
+    }
+
+
+def choose_sources(lists: Mapping[str, Tensor], holdout: Holdout, k: int, fusion: Fusion = PLAIN, gain: float = GAIN) -> tuple[str, ...]:
+    """The sources worth blending, by recall at `k`: the best alone first, then whichever adds most to those before, while it adds `gain`.
+
+    lists: of validation people, as `gather` gives them. Of equals the first in the order given. Sources of the fusion's fallback are not
+    asked whether they add: they come last, as they are.
+    """
+    chosen: list[str] = []
+    reached = -gain
+    left = [name for name in lists if name not in fusion.fallback]
+    while left:
+        found = {name: _recall({each: lists[each] for each in (*chosen, name)}, holdout, k, fusion) for name in left}
+        best = max(left, key=lambda name: found[name])
+        if found[best] < reached + gain:
+            break
+        chosen.append(best)
+        left.remove(best)
+        reached = found[best]
+    return (*chosen, *(name for name in fusion.fallback if name in lists))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceWorth:
+    """What one source is to a blend."""
+
+    alone: Evaluation
+    """Its own candidates; its recall is the ceiling of any ranker that is given these alone."""
+    served: float
+    """Share of requests for which it had any."""
+    adds: Comparison | None
+    """Recall of the blend minus that of the blend without it; None for a source that is not in the blend, or is all of it."""
+    given: float
+    """Share of the blend's candidates that it had too."""
+    only: float
+    """Share of the blend's candidates that it alone had."""
+    hits: float
+    """Share of the liked candidates of the blend that it had too; NaN where there are none."""
+    only_hits: float
+    """Share of the liked candidates of the blend that it alone had."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class BlendWorth:
+    k: int
+    names: tuple[str, ...]
+    """Of the blend's sources."""
+    blend: Evaluation
+    candidates: Candidates
+    filled: float
+    """Share of requests that got `k` candidates, or all there are for them where that is less."""
+    sources: dict[str, SourceWorth]
+    """Of every source that there are lists of, whether in the blend or not."""
+
+    @property
+    def best_alone(self) -> str:
+        """The source with the highest recall by itself."""
+        return max(self.sources, key=lambda name: self.sources[name].alone.mean(f"recall@{self.k}"))
+
+
+def judge_blend(
+    lists: Mapping[str, Tensor], names: Sequence[str], holdout: Holdout, k: int, fusion: Fusion = PLAIN, ks: Sequence[int] = ()
+) -> BlendWorth:
+    """The blend of these sources at `k` candidates, each source by itself, and the blend without each.
+
+    lists: of the holdout's people, as `gather` gives them, of these sources and any others to be looked at; ks: further cut-offs.
+
+    Raises RequestError for a name there is no list of, and as `fuse` and `evaluate_lists` do.
+    """
+    if unknown_names := [name for name in names if name not in lists] or (not names and ["none at all"]):
+        raise RequestError(f"there are no candidates of {', '.join(unknown_names)}. ({', '.join(lists)})")
+    cuts = (*ks, k)
+    found = _fused(lists, names, holdout, k, fusion)
+    blend = evaluate_lists(found.items, holdout, name="blend", title="Blend", ks=cuts, served=found.filled > 0, fallback_name="nobody")
+    worth = {}
+    for name in lists:
+        adds = None
+        others = [each for each in names if each != name]
+        if name in names and set(others) - set(fusion.fallback):
+            less = _fused(lists, others, holdout, k, _without(fusion, name))
+            adds = compare(blend, evaluate_lists(less.items, holdout, name=f"without {name}", ks=cuts), f"recall@{k}")
+        worth[name] = _worth(name, lists[name][:, :k], blend, found, adds, cuts)
+    left = holdout.n_items - _excluded(holdout)
+    filled = (found.filled >= left.clamp(max=k)).double().mean().item()
+    return BlendWorth(k=k, names=tuple(names), blend=blend, candidates=found, filled=filled, sources=worth)
+
+
+def _worth(name: str, own: Tensor, blend: Evaluation, found: Candidates, adds: Comparison | None, ks: Sequence[int]) -> SourceWorth:
+    shown, hit = found.items != NOTHING, blend.lists.hits
+    given = found.from_source(name) if name in found.names else torch.zeros_like(shown)
+    only = given & (found.given_by == (1 << found.names.index(name) if name in found.names else -1))
+    return SourceWorth(
+        alone=evaluate_lists(own, blend.holdout, name=name, ks=ks),
+        served=(own[:, 0] != NOTHING).double().mean().item(),
+        adds=adds,
+        given=_share(given & shown, shown),
+        only=_share(only & shown, shown),
+        hits=_share(given & hit, hit),
+        only_hits=_share(only & hit, hit),
+    )
+
+
+def _fused(lists: Mapping[str, Tensor], names: Sequence[str], holdout: Holdout, k: int, fusion: Fusion) -> Candidates:
+    return fuse({name: lists[name] for name in names}, holdout.ties, k, fusion)
+
+
+def _recall(lists: Mapping[str, Tensor], holdout: Holdout, k: int, fusion: Fusion) -> float:
+    kept = Fusion(
+        weights={name: weight for name, weight in fusion.weights.items() if name in lists},
+        quotas={name: quota for name, quota in fusion.quotas.items() if name in lists},
+    )
+    items = fuse(lists, holdout.ties, k, kept).items
+    served = torch.ones(len(items), dtype=torch.bool)
+    return METRICS["recall"].values(Lists.build(holdout, items, served), k).nanmean().item()
+
+
+def _without(fusion: Fusion, name: str) -> Fusion:
+    return Fusion(
+        weights={each: weight for each, weight in fusion.weights.items() if each != name},
+        quotas={each: quota for each, quota in fusion.quotas.items() if each != name},
+        fallback=tuple(each for each in fusion.fallback if each != name),
+    )
+
+
+def _excluded(holdout: Holdout) -> Tensor:
+    """int64 (n,): different items that may not be shown to each person judged."""
+    if holdout.seen is None:
+        return torch.zeros_like(holdout.users)
+    keys = (holdout.seen.users * holdout.n_items + holdout.seen.items).unique()
+    return torch.bincount(keys // holdout.n_items, minlength=holdout.truth.n_users)[holdout.users]
+
+
+def _share(part: Tensor, whole: Tensor) -> float:
+    return part.sum().item() / whole.sum().item() if whole.any() else float("nan")
