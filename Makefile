@@ -71,6 +71,7 @@ benchmarks: $(READY)  ## ours beside RecBole's and pandas'; the first call fetch
 	$(BIN)/python -m benchmarks.sar
 	$(BIN)/python -m benchmarks.data
 	$(BIN)/python -m benchmarks.evaluation
+	$(BIN)/python -m benchmarks.retrieval
 
 benchmarks-long: $(READY)  ## how fast and how well models learn, beside RecBole's: more than an hour; goes on where it stopped
 	$(BIN)/python -m benchmarks.training

@@ -27,7 +27,6 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -43,6 +42,7 @@ from scipy import stats
 from torch import Tensor
 
 from benchmarks.anchors import DIGITS, our_parts
+from benchmarks.peers import peers_python
 from benchmarks.report import Row, write
 from benchmarks.timing import seconds, taking_turns
 from workbench.data import Holdout, Interactions, UserBatch, load_card, prepare
@@ -58,7 +58,6 @@ KS = (5, 10, 20)
 PEOPLE = ITEMS = 20_000
 DEPTH, WIDTH, SEEN, RELEVANT = 20, 64, 100, 10
 RESAMPLES, MANY, N_METRICS, DIMENSIONS, GROUPS = 1000, 100_000, 10, 5, 4
-PEERS = ("rectools==0.19.0", "pytrec_eval-terrier==0.5.11", "numpy==1.26.4", "pandas==2.3.3", "scipy==1.17.1")
 MEASURED = {
     "rectools": ("recall", "precision", "hit_rate", "mrr", "map", "ndcg", "novelty", "serendipity"),
     "pytrec_eval": ("recall", "precision", "hit_rate", "mrr", "map", "ndcg"),
@@ -250,7 +249,7 @@ def _recbole_evaluate(trainer: Any, loader: Any, config: Any, batch: int) -> flo
 
 def metrics_alone(judged: Holdout, items: Tensor) -> list[Row]:
     vectors = torch.randn(ITEMS, WIDTH, generator=torch.Generator().manual_seed(0))
-    python = _peers_python()
+    python = peers_python()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "lists.npz"
@@ -309,18 +308,6 @@ def _peer(python: Path, peer: str, lists: Path, means: dict[str, float]) -> floa
     found = json.loads(done.stdout)
     means.update(found["means"])
     return float(found["seconds"])
-
-
-def _peers_python() -> Path:
-    """The interpreter of an environment with the peers that need another NumPy; made when it is not there."""
-    folder = Path(__file__).parents[1] / ".venv-peers"
-    python, ready, pins = folder / "bin" / "python", folder / "ready", "\n".join(PEERS)
-    if not ready.exists() or ready.read_text() != pins:
-        print("installing the peers into .venv-peers")
-        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--disable-pip-version-check", "-qq", *PEERS], check=True)
-        ready.write_text(pins)
-    return python
 
 
 def rows() -> list[Row]:

@@ -1,15 +1,15 @@
 """The command line as a person meets it: one clear line, the right exit code, nothing written."""
 
-import re
 import shutil
-import subprocess
-import sys
 
 import pytest
 
 from workbench.cli import main
 
-PARAMETERS = "dataset, device, epochs, k, models, refit, seed, slices, split, trainings, tuned, windows"
+PARAMETERS = (
+    "candidates, dataset, device, epochs, k, least_recall, models, most_bytes, most_ms, refit, seed, slices, sources, split, trainings, "
+    "tuned, windows"
+)
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,12 @@ PARAMETERS = "dataset, device, epochs, k, models, refit, seed, slices, split, tr
         ("run 02_retrieval -p tuned=maybe", "tuned = 'maybe' should be true or false."),
         ("run 02_retrieval -p k=0", "k = 0 should be at least 1."),
         ("run 02_retrieval -p k=1683", "k = 1683 should be between 1 and 1682, the size of the catalogue."),
+        ("run 02_retrieval -p candidates=0", "candidates = 0 should be at least 1."),
+        ("run 02_retrieval -p candidates=1683", "candidates: k = 1683 should be between 1 and 1682, the size of the catalogue."),
+        ("run 02_retrieval -p least_recall=1.5", "least_recall = 1.5 should be between 0 and 1."),
+        ("run 02_retrieval -p most_ms=0", "most_ms = 0.0 should be more than 0."),
+        ("run 02_retrieval -p sources=vektors", 'there is no source "vektors". Did you mean "vectors"?'),
+        ("run 02_retrieval -p sources=sasrec", 'there is no source "sasrec".'),
         ("run 02_retrieval -p seed=-1", "seed = -1 should be between 0 and 4294967295."),
         ("run 02_retrieval -p dataset=ml-1k", 'there is no data set "ml-1k". Did you mean "ml-100k"?'),
         ("run 02_retrieval -p dataset=../ml-100k", '"../ml-100k" cannot be the name of a data set'),
@@ -96,32 +102,6 @@ def test_a_damaged_snapshot_is_exit_code_1_with_what_and_where(project, capsys):
     assert "is damaged: events.parquet hashes to" in said
     assert said.count("\n") == 1
     assert list((project / "reports").iterdir()) == []
-
-
-def test_the_suite_runs_from_nothing_to_an_index(project):
-    done = subprocess.run(
-        [sys.executable, "-m", "workbench.cli", "report", "--profile", "quick"], cwd=project, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.splitlines()[-1] == "reports/index.html"
-    assert "iALS, the best on validation, is behind EASE by less than the 0.01 that would matter" in done.stdout
-    page = (project / "reports" / "index.html").read_text()
-    assert page.count("report.html") == 2
-    for report in (project / "reports").glob("*/*/report.html"):
-        text = report.read_text()
-        assert not re.search(r"<(?:script|link|iframe)\b|@import|url\(", text)
-        assert all(source.startswith("data:image/png;base64,") for source in re.findall(r'src="([^"]*)"', text))
-        assert not re.search(r'href="(?:https?:)?//', text)
-    (run,) = (project / "reports" / "02_retrieval").iterdir()
-    files = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
-    assert files == {
-        "notebook.ipynb",
-        "report.html",
-        "run.json",
-        "metrics.parquet",
-        "slices.csv",
-        *(f"figures/{name}.png" for name in ("field", "learning", "over_time", "slices", "tradeoff")),
-    }
 
 
 def test_when_a_notebook_fails_those_that_need_it_are_left_out(project, capsys):

@@ -22,6 +22,7 @@ from workbench.evaluation import check_cutoff
 from workbench.evaluation.slices import BUILT_IN, dimensions_in
 from workbench.models import parse_names
 from workbench.paths import home
+from workbench.retrieval.named import parse_sources
 from workbench.training import choose_device
 
 KINDS = {"int": int, "float": float, "bool": bool, "str": str}
@@ -93,7 +94,7 @@ def check_ranges(values: Mapping[str, Value], given: Collection[str]) -> None:
     given: the parameters that somebody asked for. A default that does not go with a data set is no mistake: the notebook says so.
     """
     for name, value in values.items():
-        if isinstance(value, int):
+        if isinstance(value, int | float):
             _check_number(name, value)
     _check_texts(values)
     if "dataset" in values:
@@ -107,6 +108,8 @@ def _check_texts(values: Mapping[str, Value]) -> None:
                 load_card(value)
             case "models", str():
                 parse_names(value)
+            case "sources", str():
+                parse_sources(value)
             case "device", str():
                 choose_device(value)
             case "split", str() if value != "default":
@@ -117,13 +120,17 @@ def _check_texts(values: Mapping[str, Value]) -> None:
                 _check_slices(value, load_card(str(values["dataset"])) if "dataset" in values else None)
 
 
-def _check_number(name: str, value: int) -> None:
+def _check_number(name: str, value: float) -> None:
     if name == "seed" and not 0 <= value < 2**32:
         raise RequestError(f"seed = {value} should be between 0 and {2**32 - 1}.")
-    if name in ("k", "trainings") and value < 1:
+    if name in ("k", "trainings", "candidates") and value < 1:
         raise RequestError(f"{name} = {value} should be at least 1.")
     if name == "epochs" and value < 0:
         raise RequestError(f"epochs = {value} should be at least 1, or 0 for what each model's settings say.")
+    if name == "least_recall" and not 0 <= value <= 1:
+        raise RequestError(f"least_recall = {value} should be between 0 and 1.")
+    if name in ("most_ms", "most_bytes") and value <= 0:
+        raise RequestError(f"{name} = {value} should be more than 0.")
     if name == "windows" and (value < 0 or value == 1):
         raise RequestError(f"windows = {value} should be 0, for no backtest, or at least 2.")
 
@@ -141,8 +148,9 @@ def check_against_data(values: Mapping[str, Value], given: Collection[str]) -> N
     split = str(values.get("split", "default"))
     if "split" in given and split != "default" and RULES[split].needs_time and load_card(name).columns.timestamp is None:
         raise RequestError(f"split = {split} needs times, and {name} has none; choose one of {TIMELESS}.")
-    if "k" in given and (size := catalogue_size(name)) is not None:
-        check_cutoff(int(values["k"]), size)
+    for depth in {"k", "candidates"}.intersection(given):
+        if (size := catalogue_size(name)) is not None:
+            check_cutoff(int(values[depth]), size, "" if depth == "k" else "candidates: ")
 
 
 class Plan(BaseModel):

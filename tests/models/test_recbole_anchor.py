@@ -28,6 +28,7 @@ def anchors(folder, *names):
     return rows
 
 
+@pytest.mark.slow
 def test_ease_and_item_knn_equal_recboles_to_four_digits(tmp_path):
     rows = anchors(tmp_path, "ease", "item_knn", "popularity")
     met = [row["met"] for row in rows if row["met"] is not None]

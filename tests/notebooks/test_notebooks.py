@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -14,10 +15,14 @@ import pytest
 from tests.conftest import ROOT
 from workbench.models import learns, parse_names
 from workbench.parameters import load_plans
+from workbench.reporting.record import read_run
 from workbench.runner import list_notebooks, notebook_parameters, run
 
 NAMES = ["01_data_audit", "02_retrieval"]
-CHECKED_BY_NAME = {"dataset", "k", "models", "split", "refit", "seed", "slices", "trainings", "windows", "epochs", "device"}
+CHECKED_BY_NAME = {
+    *("dataset", "k", "models", "split", "refit", "seed", "slices", "trainings", "windows", "epochs", "device"),
+    *("sources", "candidates", "least_recall", "most_ms", "most_bytes"),
+}
 
 
 def cells(name, tag=None):
@@ -80,13 +85,21 @@ def test_a_checked_cell_holds_real_numbers(name):
         assert all(re.search(r"\d", output.text) for output in cell.outputs)
 
 
+QUICK = ("popularity", "item_knn", "ease", "ials")
+"""Enough models to see that a check fails: the others take a minute to learn."""
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_nbval_fails_when_a_checked_number_is_broken(name, tmp_path):
     copy = tmp_path / f"{name}.ipynb"
-    shutil.copy(ROOT / "notebooks" / f"{name}.ipynb", copy)
-    notebook = nbformat.read(copy, as_version=4)
+    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
     (checked,) = (cell for cell in notebook.cells if "nbval-check-output" in cell.metadata.get("tags", []))
     text = checked.outputs[0].text
+    if name == "02_retrieval":
+        (parameters,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+        parameters.source += f'\nmodels, trainings, windows = "{", ".join(QUICK)}", 1, 0'
+        left_out = set(parse_names(notebook_parameters(name)["models"].default)) - set(QUICK)
+        text = "".join(line for line in text.splitlines(keepends=True) if line.split()[0] not in left_out)
     place = re.search(r"\d(?=\D*$)", text).start()  # the last digit
     checked.outputs[0].text = text[:place] + str((int(text[place]) + 1) % 10) + text[place + 1 :]
     nbformat.write(notebook, copy)
@@ -107,17 +120,53 @@ def test_nbval_fails_when_a_checked_number_is_broken(name, tmp_path):
     assert re.search(r"1 failed, \d+ passed", done.stdout), done.stdout[-2000:]
 
 
-def test_the_rounding_of_the_checked_numbers_cannot_flip(project):
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory, ml100k):
+    """The whole suite, run once by a command from a folder with nothing but data and notebooks: the folder, and what was printed."""
+    root = tmp_path_factory.mktemp("suite")
+    shutil.copytree(ml100k.snapshot.folder.parent.parent.parent, root / "datasets")
+    shutil.copytree(ROOT / "notebooks", root / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    done = subprocess.run(
+        [sys.executable, "-m", "workbench.cli", "report", "--profile", "quick"],
+        env={**os.environ, "WORKBENCH_HOME": str(root)},
+        cwd=root,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return root, done.stdout
+
+
+def test_the_suite_runs_from_nothing_to_an_index(suite):
+    root, printed = suite
+    assert printed.splitlines()[-1] == "reports/index.html"
+    assert re.search(r"02_retrieval \(\d+ s\): .*NDCG@10 .*95 % interval", printed)
+    assert (root / "reports" / "index.html").read_text().count("report.html") == 2
+    for report in (root / "reports").glob("*/*/report.html"):
+        text = report.read_text()
+        assert not re.search(r"<(?:script|link|iframe)\b|@import|url\(", text)
+        assert all(source.startswith("data:image/png;base64,") for source in re.findall(r'src="([^"]*)"', text))
+        assert not re.search(r'href="(?:https?:)?//', text)
+    (folder,) = (root / "reports" / "02_retrieval").iterdir()
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    figures = ("field", "frontier", "learning", "over_time", "slices", "tradeoff")
+    named = {"notebook.ipynb", "report.html", "run.json", "metrics.parquet", "slices.csv"}
+    assert files == named | {f"figures/{name}.png" for name in figures}
+
+
+def test_the_rounding_of_the_checked_numbers_cannot_flip(suite):
     """Another BLAS moves a metric by 1e-4 at most; each unrounded value is ten times further from where its rounding would change.
 
     A model that learns becomes another one, as far away as another training of it: four times what a mean of trainings varies.
     """
-    printed = dict(line.split(maxsplit=1) for line in cells("02_retrieval", "nbval-check-output")[0].outputs[0].text.splitlines())
-    assert set(printed) == set(parse_names(notebook_parameters("02_retrieval")["models"].default))
-    done = run("02_retrieval", {})
+    models = parse_names(notebook_parameters("02_retrieval")["models"].default)
+    lines = [line.split(maxsplit=1) for line in cells("02_retrieval", "nbval-check-output")[0].outputs[0].text.splitlines()]
+    printed = dict(lines[: len(models)])
+    assert set(printed) == set(models)
+    (folder,) = (suite[0] / "reports" / "02_retrieval").iterdir()
     wanted = ("map", 100, "everyone")
-    exact = {row["model"]: row["value"] for row in done.record["metrics"] if (row["name"], row["k"], row["slice"]) == wanted}
-    people = pd.read_parquet(done.folder / "metrics.parquet", columns=["model", "training", "map@100"])
+    exact = {row["model"]: row["value"] for row in read_run(folder)["metrics"] if (row["name"], row["k"], row["slice"]) == wanted}
+    people = pd.read_parquet(folder / "metrics.parquet", columns=["model", "training", "map@100"])
     by_training = people.groupby(["model", "training"])["map@100"].mean()
     for name, text in printed.items():
         if learns(name):

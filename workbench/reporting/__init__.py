@@ -1,5 +1,13 @@
 """Tables, figures, verdicts, the run record: what a notebook calls to say what it found."""
 
+from workbench.reporting.candidates import (
+    checked_candidates,
+    frontier_figure,
+    frontier_table,
+    shipping_guardrails,
+    sources_table,
+    tasks_table,
+)
 from workbench.reporting.data_audit import (
     contents_table,
     contract_table,
@@ -41,6 +49,7 @@ __all__ = [
     "audit_verdict",
     "backtest_figure",
     "beside_table",
+    "checked_candidates",
     "checked_lines",
     "contents_table",
     "contract_table",
@@ -48,6 +57,8 @@ __all__ = [
     "examine",
     "field_figure",
     "field_table",
+    "frontier_figure",
+    "frontier_table",
     "full_log_table",
     "judged_lines",
     "leaks_table",
@@ -61,9 +72,12 @@ __all__ = [
     "record",
     "retrieval_verdict",
     "rules_table",
+    "shipping_guardrails",
     "slices_figure",
     "slices_table",
+    "sources_table",
     "tail_figure",
+    "tasks_table",
     "ties_table",
     "timeline_figure",
     "tradeoff_figure",

@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MplFigure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 from matplotlib.transforms import Bbox
 
 from workbench.evaluation import Backtest, Comparison, Interval, label
 from workbench.reporting.display import Figure
+from workbench.retrieval import Frontier, Pick
 
 INK, SOFT, MARK = "#1b1f24", "#57606a", "#0b57d0"
 
@@ -188,6 +189,32 @@ def _name_marks(axes: Axes, marks: Sequence[tuple[str, float, float]]) -> None:
         taken.append(box)
         if distance > 8:
             axes.annotate("", (x, y), away, textcoords="offset points", arrowprops={"arrowstyle": "-", "color": SOFT, "linewidth": 0.6})
+
+
+def frontier_figure(frontier: Frontier, pick: Pick) -> Figure:
+    """A bubble for each index: recall up, milliseconds of one query across, area by bytes an item."""
+    figure, axes = _canvas(7.5, 4.2)
+    most = max(m.bytes_per_item for m in frontier.measured)
+    for m, best in zip(frontier.measured, frontier.best, strict=True):
+        colour = MARK if m is pick.measured else INK if best else SOFT
+        axes.scatter(m.p50_ms, m.recall, s=20 + 380 * m.bytes_per_item / most, color=colour, alpha=0.55, linewidths=0)
+        axes.plot([m.p50_ms, m.p99_ms], [m.recall, m.recall], color=colour, linewidth=0.8)
+    axes.set_xscale("log")
+    for named in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        named(StrMethodFormatter("{x:g}"))
+    axes.set_xlabel("milliseconds of one query: the median, and a line to the 99th percentile", color=SOFT)
+    axes.set_ylabel(f"recall@{frontier.k} against exact search", color=SOFT)
+    shown = [m for m, best in zip(frontier.measured, frontier.best, strict=True) if best or m is pick.measured]
+    _name_marks(axes, [(str(m.config), m.p50_ms, m.recall) for m in shown])
+    told = "; ".join(
+        f"{m.config}: recall {m.recall:.3f}, {m.p50_ms:.2f} ms, p99 {m.p99_ms:.2f} ms, {m.bytes_per_item:.0f} bytes an item"
+        for m in frontier.measured
+    )
+    caption = (
+        f"Indexes of {frontier.n_items:,} items: recall against the time of one query; the larger, the more memory. Dark: no other is as "
+        f"good in everything. Blue: {pick.measured.config}, the one taken."
+    )
+    return Figure(figure, "frontier", f"{caption} {told}.", caption)
 
 
 def windows_figure(names: Sequence[str], found: Backtest, titles: tuple[str, str]) -> Figure:

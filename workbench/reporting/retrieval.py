@@ -1,6 +1,6 @@
 """What the retrieval notebook says: its table, its verdict, its limits. Every sentence is computed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -51,14 +51,19 @@ def checked_lines(results: Mapping[str, Evaluation], choices: Mapping[str, Choic
 
 
 def retrieval_verdict(
-    decision: Decision, parts: Split, results: Mapping[str, Evaluation], ks: tuple[int, ...], failed: Mapping[str, str]
+    decision: Decision,
+    parts: Split,
+    results: Mapping[str, Evaluation],
+    ks: tuple[int, ...],
+    failed: Mapping[str, str],
+    shipping: Sequence[Guardrail] = (),
 ) -> Verdict:
-    """failed: why models that were asked for could not be judged."""
+    """failed: why models that were asked for could not be judged. shipping: what `shipping_guardrails` says of index and blend."""
     findings = audit(parts)
     return Verdict(
         headline=decision.headline(),
         numbers=_numbers(decision, ks),
-        guardrails=[*_audit_guardrails(findings), *_quality_guardrails(decision, results)],
+        guardrails=[*_audit_guardrails(findings), *_quality_guardrails(decision, results), *shipping],
         limits=[
             *(f"{name} was asked for and could not be judged: {why}" for name, why in failed.items()),
             *_limits(decision, parts, findings, results),

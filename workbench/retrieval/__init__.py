@@ -5,6 +5,7 @@ from workbench.retrieval.config import IndexConfig, sweep
 from workbench.retrieval.content import Lexical, SameGroups
 from workbench.retrieval.index import VectorIndex
 from workbench.retrieval.judge import BlendWorth, SourceWorth, choose_sources, gather, judge_blend
+from workbench.retrieval.named import Made, TaskWorth, judge_tasks, make_sources, parse_sources
 from workbench.retrieval.recall import Recall, recall_against
 from workbench.retrieval.refresh import Limits, Staleness, refresh, staleness
 from workbench.retrieval.sources import ItemVectors, PersonVectors, ScorerSource, Source
@@ -23,6 +24,7 @@ __all__ = [
     "ItemVectors",
     "Lexical",
     "Limits",
+    "Made",
     "Manifest",
     "Measured",
     "PersonVectors",
@@ -35,15 +37,19 @@ __all__ = [
     "SourceWorth",
     "Staleness",
     "StoredIndex",
+    "TaskWorth",
     "VectorIndex",
     "choose_sources",
     "fuse",
     "gather",
     "home",
     "judge_blend",
+    "judge_tasks",
+    "make_sources",
     "measure",
     "next_in_session",
     "open_index",
+    "parse_sources",
     "read_manifest",
     "recall_against",
     "refresh",

@@ -143,11 +143,12 @@ def _together(lists: Mapping[str, Tensor], n_items: int, fusion: Fusion) -> dict
         last = 2 + fusion.fallback.index(name) if name in fusion.fallback else 1
         tiers.append(np.where(rank.numpy() < fusion.quotas.get(name, 0), 0, last))
     unique, entry = np.unique(np.concatenate(keys), return_inverse=True)
-    tier = np.full(len(unique), np.iinfo(np.int64).max)
-    np.minimum.at(tier, entry, np.concatenate(tiers))
+    tier, of_entry = np.full(len(unique), np.iinfo(np.int64).max), np.concatenate(tiers)
+    np.minimum.at(tier, entry, of_entry)
     given = np.zeros(len(unique), np.int64)
     np.bitwise_or.at(given, entry, np.concatenate(bits))
-    score = np.bincount(entry, np.concatenate(scores), len(unique))
+    counts = (of_entry < 2) | (of_entry == tier[entry])  # a fallback has no say about what the others gave
+    score = np.bincount(entry, np.concatenate(scores) * counts, len(unique))
     return {"row": unique // n_items, "item": unique % n_items, "score": score, "bits": given, "tier": tier}
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from workbench.data import Holdout
-from workbench.errors import RequestError
+from workbench.errors import RequestError, unknown
 from workbench.evaluation import Comparison, Evaluation, compare, evaluate_lists
 from workbench.evaluation.lists import Lists
 from workbench.evaluation.metrics import METRICS
@@ -59,7 +59,7 @@ class SourceWorth:
     served: float
     """Share of requests for which it had any."""
     adds: Comparison | None
-    """Recall of the blend minus that of the blend without it; None for a source that is not in the blend, or is all of it."""
+    """Recall of the blend minus that of the blend without it; None for a source that is not in the blend, is all of it, or the fallback."""
     given: float
     """Share of the blend's candidates that it had too."""
     only: float
@@ -80,7 +80,7 @@ class BlendWorth:
     filled: float
     """Share of requests that got `k` candidates, or all there are for them where that is less."""
     sources: dict[str, SourceWorth]
-    """Of every source that there are lists of, whether in the blend or not."""
+    """Of every source that was looked at by itself, whether in the blend or not."""
 
     @property
     def best_alone(self) -> str:
@@ -89,38 +89,49 @@ class BlendWorth:
 
 
 def judge_blend(
-    lists: Mapping[str, Tensor], names: Sequence[str], holdout: Holdout, k: int, fusion: Fusion = PLAIN, ks: Sequence[int] = ()
+    lists: Mapping[str, Tensor],
+    names: Sequence[str],
+    holdout: Holdout,
+    k: int,
+    fusion: Fusion = PLAIN,
+    *,
+    alone: Sequence[str] | None = None,
+    contributions: bool = True,
 ) -> BlendWorth:
     """The blend of these sources at `k` candidates, each source by itself, and the blend without each.
 
-    lists: of the holdout's people, as `gather` gives them, of these sources and any others to be looked at; ks: further cut-offs.
+    lists: of the holdout's people, as `gather` gives them, of these sources and any others. alone: the sources to look at by themselves;
+    None: all that there are lists of. contributions: False leaves out what each adds. Every list judged is a look at the holdout.
 
     Raises RequestError for a name there is no list of, and as `fuse` and `evaluate_lists` do.
     """
-    if unknown_names := [name for name in names if name not in lists] or (not names and ["none at all"]):
-        raise RequestError(f"there are no candidates of {', '.join(unknown_names)}. ({', '.join(lists)})")
-    cuts = (*ks, k)
+    if not names:
+        raise RequestError("a blend needs at least one source.")
+    for name in (*names, *(alone or ())):
+        if name not in lists:
+            raise unknown("source that there are candidates of", name, lists)
     found = _fused(lists, names, holdout, k, fusion)
-    blend = evaluate_lists(found.items, holdout, name="blend", title="Blend", ks=cuts, served=found.filled > 0, fallback_name="nobody")
+    served = found.filled > 0
+    blend = evaluate_lists(found.items, holdout, name="blend", title="Blend", ks=(k,), served=served, fallback_name="nobody")
     worth = {}
-    for name in lists:
+    for name in lists if alone is None else alone:
         adds = None
         others = [each for each in names if each != name]
-        if name in names and set(others) - set(fusion.fallback):
+        if contributions and name in names and name not in fusion.fallback and set(others) - set(fusion.fallback):
             less = _fused(lists, others, holdout, k, _without(fusion, name))
-            adds = compare(blend, evaluate_lists(less.items, holdout, name=f"without {name}", ks=cuts), f"recall@{k}")
-        worth[name] = _worth(name, lists[name][:, :k], blend, found, adds, cuts)
+            adds = compare(blend, evaluate_lists(less.items, holdout, name=f"without {name}", ks=(k,)), f"recall@{k}")
+        worth[name] = _worth(name, lists[name][:, :k], blend, found, adds)
     left = holdout.n_items - _excluded(holdout)
     filled = (found.filled >= left.clamp(max=k)).double().mean().item()
     return BlendWorth(k=k, names=tuple(names), blend=blend, candidates=found, filled=filled, sources=worth)
 
 
-def _worth(name: str, own: Tensor, blend: Evaluation, found: Candidates, adds: Comparison | None, ks: Sequence[int]) -> SourceWorth:
+def _worth(name: str, own: Tensor, blend: Evaluation, found: Candidates, adds: Comparison | None) -> SourceWorth:
     shown, hit = found.items != NOTHING, blend.lists.hits
     given = found.from_source(name) if name in found.names else torch.zeros_like(shown)
     only = given & (found.given_by == (1 << found.names.index(name) if name in found.names else -1))
     return SourceWorth(
-        alone=evaluate_lists(own, blend.holdout, name=name, ks=ks),
+        alone=evaluate_lists(own, blend.holdout, name=name, ks=blend.ks),
         served=(own[:, 0] != NOTHING).double().mean().item(),
         adds=adds,
         given=_share(given & shown, shown),

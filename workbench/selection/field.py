@@ -8,7 +8,7 @@ from typing import Any
 
 from workbench.data import Holdout, Split
 from workbench.errors import NotApplicable, RequestError, WorkError
-from workbench.evaluation import Evaluation, check_judged
+from workbench.evaluation import Evaluation, by_mean, check_judged
 from workbench.selection.backtest import judge_over_windows
 from workbench.selection.search import Choice, search
 
@@ -19,6 +19,11 @@ class Field:
     """What `search` found, by model; of those that got this far."""
     failed: dict[str, str]
     """Why, by model, of the others."""
+
+    def best(self, metric: str, kind: type) -> str | None:
+        """Of the models of a kind, `HasVectors` say, the one that validation puts first; None where there is none."""
+        found = {name: choice.validation for name, choice in self.choices.items() if isinstance(choice.early, kind)}
+        return by_mean(found, metric)[0] if found else None
 
     def judge(self, holdout: Holdout, **judged: Any) -> dict[str, Evaluation]:
         """Each choice on a holdout; one that fails there goes over to `failed`. judged: `ks`, `fallback` and so on, for `evaluate`.

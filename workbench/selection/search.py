@@ -32,6 +32,8 @@ class Choice:
     settings: dict[str, Any]
     models: tuple[Recommender, ...]
     """To be judged on test: trained on what the split's refit policy says; several where the model draws at random and that was asked."""
+    early: Recommender
+    """Trained on the training part alone, for whatever else is to be chosen on validation."""
     validation: Evaluation
     """Of the same settings and as many trainings, on the training part."""
     seconds: float
@@ -88,6 +90,7 @@ def search(name: str, parts: Split, metric: str, *, tuned: bool, trainings: int 
         name=name,
         settings=best.settings,
         models=tuple(training.model for training in made),
+        early=best.model,
         validation=validation,
         seconds=fmean(training.seconds for training in made),
         trials=sorted(trials, key=lambda trial: -trial["value"]),

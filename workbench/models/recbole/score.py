@@ -9,6 +9,7 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 from torch.nn.functional import pad
+from torch.overrides import TorchFunctionMode
 
 from workbench.data import UserBatch
 from workbench.models.recbole.dataset import ITEM, LENGTH, SEQUENCE, USER, Data
@@ -22,6 +23,8 @@ WIDE = {"AutoInt": 8, "DCNV2": 8, "EulerNet": 8, "FiGNN": 8, "xDeepFM": 32}
 """Into how many pieces these cut them."""
 SQUASHED = frozenset({"DCNV2", "DIEN", "DIN", "NeuMF"})
 """Models whose last step is a sigmoid even before `predict`, or that can be asked by `predict` alone."""
+PRODUCTS = frozenset({"BPR", "CORE", "GRU4Rec", "LightGCN", "LightSANs", "NARM", "NGCF", "SASRec", "SGL"})
+"""Supported models whose scores are products of vectors, times a number at most."""
 PEOPLE = 256
 """Sequences scored at once."""
 
@@ -34,6 +37,28 @@ def scores_of(model: Any, data: Data, inductive: bool, length: int, batch: UserB
         if FAMILY[data.name] == "sequential":
             return _by_sequence(model, length, batch)
         return _whole(model, inductive, batch) if _has_fast_way(model) else _by_pairs(model, data, batch)
+
+
+class _Products(TorchFunctionMode):
+    """Keeps what is multiplied to rows of so many numbers."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width, self.found = width, list[tuple[Tensor, Tensor]]()
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if function in (torch.matmul, torch.Tensor.matmul) and result.dim() == 2 and result.shape[1] == self.width:
+            self.found.append((args[0], args[1]))
+        return result
+
+
+@contextmanager
+def last_products(width: int) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """The factors, (rows, d) and (d, width), of each product to a matrix of this width that is made meanwhile."""
+    products = _Products(width)
+    with products:
+        yield products.found
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from workbench.models.recbole.defaults import SPACES
 from workbench.models.recbole.families import CLOSED_FORM, FAMILY, FROM_HISTORY, IMPERSONAL, IMPOSSIBLE, WITH_PEOPLE
 from workbench.models.recbole.faster import fast_dropout
 from workbench.models.recbole.learn import forget, move, objective_for, seeded, silent
-from workbench.models.recbole.score import scores_of
+from workbench.models.recbole.score import PRODUCTS, last_products, scores_of
 from workbench.models.recbole.settings import settings_of
 from workbench.models.space import Choices, Range
 from workbench.models.storage import load_model, save_model
@@ -108,6 +108,25 @@ class Zoo:
         self.model.eval()
 
 
+class WithVectors(Zoo):
+    """A model whose scores are products of vectors of people and of items. RecBole has no name for them; it multiplies them last."""
+
+    def person_vectors(self, batch: UserBatch) -> Tensor:
+        """float32 (batch, d), on the batch's device. Raises as `score` does."""
+        if not len(batch):
+            return self.item_vectors(batch.device)[:0]
+        with last_products(self.data.log.n_items + 1) as found:
+            self.score(batch)
+        return torch.cat([people for people, _ in found])
+
+    def item_vectors(self, device: torch.device | str = "cpu") -> Tensor:
+        """float32 (n_items, d)."""
+        somebody = self.data.log.users[:1]
+        with last_products(self.data.log.n_items + 1) as found:
+            self.score(self.data.log.batch(somebody).to(device))
+        return found[-1][1].T[1:]
+
+
 @cache
 def zoo_model(name: str) -> tuple[type[Zoo], type]:
     """The class and its settings of a model, by RecBole's name. Raises RequestError for a name that is none, with the nearest."""
@@ -116,7 +135,8 @@ def zoo_model(name: str) -> tuple[type[Zoo], type]:
     inductive = name in FROM_HISTORY if FAMILY[name] != "sequential" else name not in WITH_PEOPLE
     facts = {"name": name, "title": f"{name} (RecBole)", "inductive": inductive, "personal": name not in IMPERSONAL}
     facts["space"] = SPACES.get(name, {})
-    return type(name, (Zoo,), facts), settings_of(name)
+    base = WithVectors if name in PRODUCTS else Zoo
+    return type(name, (base,), facts), settings_of(name)
 
 
 def _packed(data: Data) -> dict[str, Tensor]:
