@@ -4,8 +4,9 @@
 one run in which everything takes its turn; a machine that is slower is slower for all. hnswlib, which is compiled, goes into .venv-peers.
 
 - Vectors: 1,000,000 × 64, from a seed. Directions: weakly clustered, 30 % of the variance is that of one of 1,000 centres and 70 % a
-  point's own; along 64 rotated axes the variance falls as r^-0.6, of queries as r^-0.8. Lengths: log-normal with σ = 0.7, whose 90th percentile is
-  2.5 times the median as it is of iALS's factors of ML-1M, where lengths follow popularity (`--like` prints what that was taken from).
+  point's own; along 64 rotated axes the variance falls as r^-0.6, of queries as r^-0.8. Lengths: log-normal with σ = 0.7, whose 90th
+  percentile is 2.5 times the median as it is of iALS's factors of ML-1M, where lengths follow popularity (`--like` prints what that was
+  taken from).
   Queries: 2,048 of the same kind. Inner product, not normalised.
 - Exact: the faster of FAISS's Flat and of PyTorch's product with topk over blocks of 50,000 items, for batches and for single queries each.
 - The index is chosen by `Frontier.choose` for recall@100 of at least .95 under a cap of 100 bytes an item; the goals are 10 times exact

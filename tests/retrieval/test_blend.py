@@ -50,7 +50,16 @@ def slow(lists, ties, k, fusion):
     found = []
     for row in range(len(next(iter(lists.values())))):
         given, score, givers, tier = defaultdict(list), {}, {}, {}
+        heard = {item for name, rows in lists.items() if name not in fusion.fallback for item in rows[row]}
+        silent = set()
+        for name in fusion.fallback:
+            if len(heard) >= k:
+                silent.add(name)
+            elif name in lists:
+                heard |= set(lists[name][row])
         for name, rows in lists.items():
+            if name in silent:
+                continue
             last = 2 + fusion.fallback.index(name) if name in fusion.fallback else 1
             for rank, item in enumerate(rows[row]):
                 by_quota = rank < fusion.quotas.get(name, 0)
@@ -75,7 +84,7 @@ def blends(draw):
     weights = draw(st.dictionaries(st.sampled_from(names), st.sampled_from([0, 0.5, 1, 2])))
     quotas, left = {}, k
     for name in names:
-        if draw(st.booleans()):
+        if name not in fallback and draw(st.booleans()):
             quotas[name] = draw(st.integers(0, left))
             left -= quotas[name]
     ties = draw(st.permutations(range(N_ITEMS)))
@@ -105,7 +114,7 @@ def test_ranks_add_up_and_equal_sums_go_by_the_tie_order():
 
 
 def test_equal_sums_stay_equal_in_whatever_order_the_sources_come():
-    """Item 0 is at these ranks of three sources, item 1 at the same ranks of them turned round: nothing but the tie order is between them."""
+    """Item 0 is at these ranks of three sources, item 1 at the same ranks of them turned round: the tie order alone is between them."""
     filler = list(range(2, N_ITEMS))
     for ranks in permutations(range(8), 3):
         rows = {}
@@ -214,6 +223,8 @@ def test_people_without_a_history_get_the_list_of_the_fallback():
         (Fusion(fallback=("worlds",)), r'there is no source "worlds"\. Did you mean "world"\?'),
         (Fusion(quotas={"word": 2, "world": 2}), r"the quotas add up to 4, more than the 3 places there are\."),
         (Fusion(weights={"word": -0.5}), r"weights and quotas should be at least 0\."),
+        (Fusion(weights={"word": float("nan")}), r"weights and quotas should be at least 0\."),
+        (Fusion(quotas={"word": 1}, fallback=("word",)), r"word is a fallback, asked where there are places left: it can have no quota\."),
         (Fusion(quotas={"word": -1}), r"weights and quotas should be at least 0\."),
         (Fusion(fallback=("world", "word")), r"every source is a fallback: name at least one that is asked first\."),
     ],

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workbench.data.ledger import Ledger
 from workbench.errors import RequestError
 from workbench.evaluation.ranking import NOTHING
 from workbench.models import create
@@ -98,10 +99,19 @@ def test_who_has_fewer_items_left_than_places_can_be_filled():
 
 
 def test_the_fusion_is_that_of_the_blend(four):
-    fusion = Fusion(weights={"a": 0}, quotas={"c": 1}, fallback=("c",))
-    found = judge_blend(LISTS, ["a", "b", "c"], four, 2, fusion)
-    assert found.candidates.from_source("c").any(1).tolist() == [True, False, True, True]
-    assert found.sources["b"].adds is not None
+    found = judge_blend(LISTS, ["a", "b"], four, 2, Fusion(weights={"a": 0}))
+    assert found.candidates.items.tolist() == LISTS["b"].tolist()
+    assert found.sources["a"].adds.difference.value == 0
+    assert found.sources["b"].adds.difference.value == pytest.approx(0.625 - 0.5)
+
+
+def test_every_list_that_is_judged_is_a_look(four, tmp_path):
+    """The blend, three sources by themselves, the blend without a and without b."""
+    for alone, contributions, looks in ((None, True, 6), (["a"], False, 2), ([], True, 1)):
+        ledger = Ledger(tmp_path / f"{looks}.jsonl")
+        sealed = replace(four, label="made@1/user_time/{}/0/test:related", ledger=ledger)
+        judge_blend(LISTS, ["a", "b"], sealed, 2, alone=alone, contributions=contributions)
+        assert ledger.looks("made@1/user_time/{}/test").total == looks
 
 
 def test_a_fallback_is_not_asked_what_it_adds(four):
@@ -150,9 +160,9 @@ def test_fallbacks_come_last_as_they_are(four):
 
 
 def test_sources_are_chosen_as_the_fusion_would_blend_them(four):
-    """With a quota of both places for c, nothing else gets in beside it."""
+    """Beside a source that has all the places to itself, or all the weight, no other adds anything."""
     assert choose_sources(LISTS, four, 2, Fusion(quotas={"b": 2})) == ("b",)
-    assert choose_sources(LISTS, four, 2, Fusion(weights={"a": 0})) != ("b", "a")
+    assert choose_sources(LISTS, four, 2, Fusion(weights={"a": 0, "c": 0})) == ("b",)
 
 
 def sources_of(train, ties, *names):

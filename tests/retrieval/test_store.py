@@ -253,6 +253,11 @@ from pathlib import Path
 from tests.retrieval.made import some_vectors, stored
 
 folder, parent, rng = Path(sys.argv[1]), os.getpid(), random.Random(0)
+stored(folder, some_vectors(60))
+start = time.perf_counter()
+stored(folder, some_vectors(60))
+once = time.perf_counter() - start
+print("ready", flush=True)
 for life in range(int(sys.argv[2])):
     writer, seed = os.fork(), life
     while not writer and os.getppid() == parent:
@@ -260,7 +265,7 @@ for life in range(int(sys.argv[2])):
         stored(folder, some_vectors(60, seed=seed % 7))
     if not writer:
         os._exit(0)
-    time.sleep(rng.uniform(0.02, 0.08))
+    time.sleep(once * rng.uniform(0.5, 6))
     os.kill(writer, signal.SIGKILL)
     assert os.waitpid(writer, 0)[1] == signal.SIGKILL
 """
@@ -279,7 +284,8 @@ def test_killed_writers_never_leave_less_than_a_whole_index(tmp_path):
         return index.digests.tobytes()
 
     found = set()
-    with subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path), "30"], cwd=ROOT) as writers:
+    with subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path), "30"], cwd=ROOT, stdout=subprocess.PIPE) as writers:
+        assert writers.stdout.readline() == b"ready\n"
         try:
             while writers.poll() is None:
                 found.add(read())

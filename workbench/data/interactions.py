@@ -1,5 +1,6 @@
 """Events as tensors, and the people of one request batch with their histories."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -81,7 +82,7 @@ class Interactions:
         last event of the one before; without times each person has one.
         """
         begins = torch.ones(len(self), dtype=torch.bool)
-        begins[1:] = (self.users[1:] != self.users[:-1]) | (self.timestamps.diff() >= gap * MINUTE)
+        begins[1:] = (self.users[1:] != self.users[:-1]) | (self.timestamps.diff() >= math.ceil(gap * MINUTE))
         return begins.cumsum(0) - 1
 
     def csr(self) -> csr_array:

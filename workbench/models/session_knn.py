@@ -63,7 +63,7 @@ class SessionKnn:
         n_sessions = len(sessions)
         if not n_sessions:
             return scores
-        items, sizes = sessions.T.coalesce(), torch.sparse.sum(sessions, 1).to_dense()
+        items, sizes = sessions.T.coalesce(), torch.sparse.sum(sessions, 1).to_dense().clamp(min=1)
         later_first = torch.arange(n_sessions - 1, -1, -1, device=batch.device)
         asked = self._weights(batch)
         for rows in torch.arange(len(batch), device=batch.device).split(max(1, CELLS // n_sessions)):

@@ -59,12 +59,16 @@ class Fusion:
     """Sources that are asked only where the others leave a list short, in this order: for people of whom nothing is known."""
 
     def check(self, names: Sequence[str], k: int) -> None:
-        """Raises RequestError for a source that does not exist, weights below 0 and quotas that are more than `k` places together."""
+        """Raises RequestError for a source that does not exist, weights below 0, a quota of a fallback, and quotas that are more than `k`
+        places together.
+        """
         for name in (*self.weights, *self.quotas, *self.fallback):
             if name not in names:
                 raise unknown("source", name, names)
-        if any(weight < 0 for weight in self.weights.values()) or any(quota < 0 for quota in self.quotas.values()):
+        if not all(number >= 0 for number in (*self.weights.values(), *self.quotas.values())):
             raise RequestError("weights and quotas should be at least 0.")
+        if both := set(self.quotas) & set(self.fallback):
+            raise RequestError(f"{min(both)} is a fallback, asked where there are places left: it can have no quota.")
         if sum(self.quotas.values()) > k:
             raise RequestError(f"the quotas add up to {sum(self.quotas.values())}, more than the {k} places there are.")
         if set(names) <= set(self.fallback):
@@ -97,7 +101,9 @@ class Blend:
             raise RequestError(f"k = {k} should be at least 1.")
         self.fusion.check(self.names, k)
         asked = {source.name: source for source in self.sources}
-        lists = {name: asked[name].candidates(requests, self.depth or k) for name in self.names if name not in self.fusion.fallback}
+        nothing = torch.full((len(requests), 0), NOTHING)
+        first = [name for name in self.names if name not in self.fusion.fallback]
+        lists = {name: asked[name].candidates(requests, self.depth or k) if name in first else nothing for name in self.names}
         found = fuse(lists, self.ties, k, self.fusion)
         for name in self.fusion.fallback:
             short = torch.nonzero(found.filled < k)[:, 0]
@@ -115,20 +121,32 @@ def fuse(lists: Mapping[str, Tensor], ties: Tensor, k: int, fusion: Fusion = PLA
     Raises RequestError for a fusion that does not fit the lists.
     """
     names = tuple(lists)
-    fusion.check((*names, *fusion.fallback), k)
+    fusion.check(tuple(dict.fromkeys((*names, *fusion.fallback))), k)
     n, n_items = len(next(iter(lists.values()))), len(ties)
-    table = _together(lists, n_items, fusion)
+    table = _together(_where_needed(lists, k, fusion), n_items, fusion)
     order = np.lexsort((ties.numpy()[table["item"]], -table["score"], table["tier"], table["row"]))
     kept = order[_place(table["row"][order]) < k]
     shown = kept
     if fusion.quotas:  # who is in is decided, and now stands where fusion puts it
-        last = table["tier"][kept] > 1
+        last = np.maximum(table["tier"][kept], 1)
         shown = kept[np.lexsort((ties.numpy()[table["item"][kept]], -table["score"][kept], last, table["row"][kept]))]
     items, given_by = torch.full((n, k), NOTHING), torch.zeros(n, k, dtype=torch.int64)
     row = table["row"][shown]
     place = _place(row)
     items[row, place], given_by[row, place] = torch.from_numpy(table["item"][shown]), torch.from_numpy(table["bits"][shown])
     return Candidates(items, given_by, names)
+
+
+def _where_needed(lists: Mapping[str, Tensor], k: int, fusion: Fusion) -> dict[str, Tensor]:
+    """The lists, those of fallbacks for requests alone that the ones before leave with fewer than `k` items."""
+    kept = {name: found for name, found in lists.items() if name not in fusion.fallback}
+    for name in fusion.fallback:
+        if name in lists:
+            together = torch.cat(list(kept.values()), dim=1).sort(1).values if kept else lists[name][:, :0]
+            new = torch.cat([torch.ones_like(together[:, :1], dtype=torch.bool), together[:, 1:] != together[:, :-1]], dim=1)
+            enough = (new[:, : together.shape[1]] & (together != NOTHING)).sum(1) >= k
+            kept[name] = lists[name].masked_fill(enough[:, None], NOTHING)
+    return {name: kept[name] for name in lists}
 
 
 def _together(lists: Mapping[str, Tensor], n_items: int, fusion: Fusion) -> dict[str, Any]:
@@ -148,7 +166,7 @@ def _together(lists: Mapping[str, Tensor], n_items: int, fusion: Fusion) -> dict
     given = np.zeros(len(unique), np.int64)
     np.bitwise_or.at(given, entry, np.concatenate(bits))
     counts = (of_entry < 2) | (of_entry == tier[entry])  # a fallback has no say about what the others gave
-    score = np.bincount(entry, np.concatenate(scores) * counts, len(unique))
+    score = np.bincount(entry, np.concatenate(scores) * counts, len(unique)).round(12)  # sums in another order are equal
     return {"row": unique // n_items, "item": unique % n_items, "score": score, "bits": given, "tier": tier}
 
 

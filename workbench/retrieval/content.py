@@ -1,10 +1,11 @@
 """What is like the history by what is known of the items: their words, their groups. Both score the catalogue and learn nothing."""
 
-import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from scipy.sparse import csr_array
 from torch import Tensor
@@ -37,18 +38,20 @@ class Lexical:
         counts = _counts(texts)
         if not counts.nnz:
             raise RequestError("none of the items' texts has a word: there is nothing to compare them by.")
-        self.length = length
-        self.asked, self.offered = _bm25(counts) if weighting == "bm25" else _tfidf(counts)
+        self.length, self.weighting, self.counts = length, weighting, counts
+        self.rarity = np.log(counts.shape[0] / np.bincount(counts.indices, minlength=counts.shape[1]))
+        self.offered = _bm25(counts) if weighting == "bm25" else _tfidf(counts, self.rarity)
 
     def score(self, batch: UserBatch) -> Tensor:
         """float32 (batch, n_items), at least 0."""
-        request = _recent(batch, self.length) @ self.asked
+        request = csr_array(_recent(batch, self.length) @ self.counts)
+        request = request if self.weighting == "bm25" else _tfidf(request, self.rarity)
         return torch.from_numpy((request @ self.offered.T).toarray()).float().to(batch.device)
 
 
 class SameGroups:
-    """Items of the groups that the history is in, a genre, say: cosine between the history's share of each group and the item's groups,
-    times the logarithm of its events, so that of a group's items the popular come first.
+    """Items of the groups that the history is in, a genre, say: cosine between the sum of the history's groups, each item's made of length
+    1, and the item's groups, times the logarithm of 1 + its events, so that of a group's items the popular come first.
     """
 
     title = "Same groups"
@@ -67,12 +70,18 @@ class SameGroups:
         return normalize(profile, dim=1) @ groups.T * self.weight.to(batch.device)
 
 
+def _words(text: str) -> list[str]:
+    """Runs of letters, their marks and digits, case folded; the same however Unicode composes them."""
+    folded = unicodedata.normalize("NFKC", text.casefold())
+    return "".join(each if each.isalnum() or unicodedata.category(each)[0] == "M" else " " for each in folded).split()
+
+
 def _counts(texts: Sequence[str]) -> csr_array:
-    """float64 (n_items, words): how often a word is in a text. A word is letters and digits, its case folded."""
+    """float64 (n_items, words): how often a word is in a text."""
     words: dict[str, int] = {}
     rows, columns = [], []
     for row, text in enumerate(texts):
-        for word in re.findall(r"\w+", text.casefold()):
+        for word in _words(text):
             columns.append(words.setdefault(word, len(words)))
             rows.append(row)
     counts = csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(texts), max(1, len(words))))
@@ -80,7 +89,7 @@ def _counts(texts: Sequence[str]) -> csr_array:
     return counts
 
 
-def _bm25(counts: csr_array) -> tuple[csr_array, csr_array]:
+def _bm25(counts: csr_array) -> csr_array:
     lengths = counts.sum(1)
     having = np.bincount(counts.indices, minlength=counts.shape[1])
     rarity = np.log1p((len(lengths) - having + 0.5) / (having + 0.5))
@@ -88,17 +97,17 @@ def _bm25(counts: csr_array) -> tuple[csr_array, csr_array]:
     row = np.repeat(np.arange(len(lengths)), np.diff(counts.indptr))
     weighed = counts.copy()
     weighed.data = counts.data * (SATURATION + 1) / (counts.data + SATURATION * damped[row]) * rarity[counts.indices]
-    return counts, weighed
+    return weighed
 
 
-def _tfidf(counts: csr_array) -> tuple[csr_array, csr_array]:
-    having = np.bincount(counts.indices, minlength=counts.shape[1])
+def _tfidf(counts: csr_array, rarity: npt.NDArray[np.float64]) -> csr_array:
+    """Rows of length 1, or 0. rarity: of each word."""
     weighed = counts.copy()
-    weighed.data = (1 + np.log(counts.data)) * np.log(counts.shape[0] / having)[counts.indices]
+    weighed.data = (1 + np.log(counts.data)) * rarity[counts.indices]
     row = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
     norms = np.sqrt(np.bincount(row, weighed.data**2, minlength=counts.shape[0]))
     weighed.data /= np.maximum(norms, np.finfo(float).tiny)[row]
-    return weighed, weighed
+    return weighed
 
 
 def _recent(batch: UserBatch, length: int) -> csr_array:

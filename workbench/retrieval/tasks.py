@@ -63,8 +63,10 @@ def related(parts: Split, part: str = "test") -> Holdout:
     """
     judged = parts.holdout(part)
     last = judged.history.select(judged.history.offsets[1:][judged.history.events_per_user > 0] - 1)
-    truth = judged.truth.select(last.events_per_user[judged.truth.users] > 0)
-    return _anonymous(judged, "related", getattr(parts, part).events_per_user > 0, truth, last)
+    events = getattr(parts, part)
+    truth = events.positives()
+    truth = truth.select(last.events_per_user[truth.users] > 0)
+    return _anonymous(judged, "related", events.events_per_user > 0, truth, last)
 
 
 def next_in_session(parts: Split, part: str = "test", gap: float = GAP) -> Holdout:
