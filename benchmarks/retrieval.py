@@ -97,7 +97,8 @@ def frontier(items: Tensor, queries: Tensor) -> tuple[Frontier, dict[IndexConfig
         spent = seconds(lambda: indexes.__setitem__(build, VectorIndex.build(items, build)))  # noqa: B023
         for config in configs():
             if config.build == build:
-                found = measure(indexes[build].with_knobs(config), queries, wanted, spent, singles=40 if build.exact else SINGLES)
+                indexes[build].set_knobs(config)
+                found = measure(indexes[build], queries, wanted, spent, singles=40 if build.exact else SINGLES)
                 measured.append(found)
                 print(
                     f"{config!s:42} recall {found.recall:.4f}  {found.queries_per_second:8.0f} a second  p50 {found.p50_ms:6.2f} p95 "
@@ -226,7 +227,8 @@ def rows() -> list[Row]:
         recall, second = as_faiss_builds_it(chosen.config, items, queries, wanted)
         told = f"as FAISS builds it, {second:,.0f} a second"
         table.append(Row(work=f"recall@{K}", size=str(chosen.config), ours=chosen.recall, peer=told, peer_value=recall, goal="", met=None))
-        table.append(wrapper(indexes[chosen.config.build].with_knobs(chosen.config), queries))
+        indexes[chosen.config.build].set_knobs(chosen.config)
+        table.append(wrapper(indexes[chosen.config.build], queries))
         indexes.clear()
         table += peers(items, queries, wanted, chosen)
     return [*table, *(_of(each, found.exact) for each in found.measured)]

@@ -11,8 +11,8 @@ from workbench.errors import RequestError
 
 METRICS = {"inner_product": faiss.METRIC_INNER_PRODUCT, "cosine": faiss.METRIC_INNER_PRODUCT}
 """Cosine is the inner product of vectors made of length 1, on both sides."""
-KNOBS = {"probes": "nprobe", "ef_search": "efSearch", "refine": "k_factor_rf"}
-"""Ours, and what FAISS calls them."""
+KNOBS = {"probes": ("nprobe", 1), "ef_search": ("efSearch", 16), "refine": ("k_factor_rf", 1)}
+"""Ours; what FAISS calls them, and what it takes where none is given."""
 FLAT = "Flat"
 """The factory of exact search."""
 
@@ -92,13 +92,15 @@ def parts_of(index: Any) -> list[Any]:
 
 
 def set_knobs(index: Any, config: IndexConfig) -> None:
-    """Raises RequestError for a knob that this kind of index does not have."""
-    space = faiss.ParameterSpace()
-    for name, value in config.knobs.items():
+    """Those that are given, and FAISS's own for the others. Raises RequestError for a knob that this kind of index does not have."""
+    space = faiss.GpuParameterSpace() if type(index).__name__.startswith("Gpu") else faiss.ParameterSpace()
+    for name, (theirs, default) in KNOBS.items():
+        given = getattr(config, name)
         try:
-            space.set_index_parameter(index, KNOBS[name], value)
+            space.set_index_parameter(index, theirs, default if given is None else given)
         except RuntimeError:
-            raise RequestError(f'{name} = {value:g} means nothing to the factory "{config.factory}".') from None
+            if given is not None:
+                raise RequestError(f'{name} = {given:g} means nothing to the factory "{config.factory}".') from None
 
 
 def check_enough(index: Any, n: int, factory: str) -> None:

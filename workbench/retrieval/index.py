@@ -88,9 +88,12 @@ class VectorIndex:
         """Of the index as FAISS writes it, and 17 for code, flag and digest; dead places are on the items' account."""
         return (len(faiss.serialize_index(self.index)) + 17 * len(self.items)) / max(1, len(self))
 
-    def with_knobs(self, config: IndexConfig) -> Self:
-        """The same index, searched with the knobs of `config`; both share it, so that the last one asked for sets them."""
-        return type(self)(config, self.index, self.items, self.alive, self.digests)
+    def set_knobs(self, config: IndexConfig) -> None:
+        """From now on searched with the knobs of `config`. Raises RequestError for one that was built as something else."""
+        if config.build != self.config.build:
+            raise RequestError(f"this index was built as {self.config.build}, not as {config.build}.")
+        set_knobs(self.index, config)
+        self.config = config
 
     def search(self, queries: Tensor, k: int, seen: UserBatch | None = None) -> tuple[Tensor, Tensor]:
         """The `k` items of highest score for each query, those left out that are in its row of `seen`.
@@ -134,6 +137,7 @@ class VectorIndex:
     def update(self, items: Tensor, vectors: Tensor) -> None:
         """New vectors for items that are in the index. Raises RequestError as `add` does, and for an item that is not there."""
         table = as_table(vectors, self.config, self.dimensions)
+        _check_one_each(items, table)
         self.remove(items)
         self._append(items, table)
 
@@ -159,11 +163,8 @@ class VectorIndex:
         return torch.from_numpy(self.items[places]), torch.from_numpy(self.decoded()[places])
 
     def _append(self, items: Tensor, table: Floats) -> None:
+        _check_one_each(items, table)
         codes = items.numpy().astype(np.int64)
-        if codes.shape != (len(table),):
-            raise RequestError(f"there are {len(table)} vectors for {codes.shape} items.")
-        if len(np.unique(codes)) < len(codes):
-            raise RequestError("each item should have one vector; some have more.")
         with _by_distance(self.index):
             self.index.add(table)
         self.items = np.concatenate([self.items, codes])
@@ -236,6 +237,14 @@ class VectorIndex:
     def decoded(self) -> Floats:
         decoded: Floats = self.index.reconstruct_n(0, len(self.items))
         return decoded
+
+
+def _check_one_each(items: Tensor, table: Floats) -> None:
+    if items.shape != (len(table),):
+        raise RequestError(f"there are {len(table):,} vectors for items of shape {tuple(items.shape)}; there should be one for each.")
+    codes, counts = items.unique(return_counts=True)
+    if len(codes) < len(items):
+        raise RequestError(f"item {int(codes[counts.argmax()])} has more than one vector.")
 
 
 @contextmanager

@@ -195,7 +195,8 @@ def _built(vectors: Tensor, configs: Sequence[IndexConfig]) -> Iterator[tuple[Ve
         seconds = time.perf_counter() - start
         for config in configs:
             if config.build == build:
-                yield index.with_knobs(config), config, seconds
+                index.set_knobs(config)
+                yield index, config, seconds
 
 
 def _timed(work: Callable[[], object]) -> float:
