@@ -225,24 +225,40 @@ def test_another_seed_learns_other_cells():
     assert np.array_equal(first, again)
 
 
-def test_knobs_share_the_index_and_say_how_it_is_searched():
+def test_knobs_say_how_the_index_is_searched_from_now_on():
     index = fresh("IVF8,Flat", probes=1)
-    all_cells = index.with_knobs(replace(index.config, probes=8))
-    assert all_cells.index is index.index
-    assert recall_against(all_cells, VECTORS, QUERIES, 20).value == 1.0
+    assert recall_against(index, VECTORS, QUERIES, 20).value < 0.9
+    index.set_knobs(replace(index.config, probes=8))
+    assert index.config.probes == 8
+    assert recall_against(index, VECTORS, QUERIES, 20).value == 1.0
+    for other in (IndexConfig(factory="SQ8"), replace(index.config, seed=1), replace(index.config, metric="cosine")):
+        with pytest.raises(RequestError, match="this index was built as IVF8,Flat"):
+            index.set_knobs(other)
+    assert index.config.probes == 8
 
 
 @pytest.mark.parametrize(
     ("knobs", "factory", "known"),
     [({"probes": 8}, "IVF8,Flat", ("nprobe", 1)), ({"ef_search": 99}, "HNSW16", ("efSearch", 16))],
 )
-def test_a_knob_that_is_not_given_is_what_faiss_has_whoever_searched_before(knobs, factory, known):
+def test_a_knob_that_is_not_given_is_what_faiss_has_whatever_was_given_before(knobs, factory, known):
+    index = fresh(factory, **knobs)
+    index.set_knobs(IndexConfig(factory=factory))
+    assert knob(index, known[0]) == known[1]
+
+
+def knob(index, name):
+    inner = faiss.downcast_index(index.index)
+    return inner.nprobe if name == "nprobe" else inner.hnsw.efSearch
+
+
+@pytest.mark.parametrize(("knobs", "factory", "name"), [({"probes": 8}, "IVF8,Flat", "nprobe"), ({"ef_search": 99}, "HNSW16", "efSearch")])
+def test_knobs_are_set_all_or_none(knobs, factory, name):
     index = fresh(factory)
-    thorough = index.with_knobs(IndexConfig(factory=factory, **knobs))
-    plain = thorough.with_knobs(IndexConfig(factory=factory))
-    name, value = known
-    inner = faiss.downcast_index(plain.index)
-    assert (inner.nprobe if name == "nprobe" else inner.hnsw.efSearch) == value
+    before = (index.config, knob(index, name))
+    with pytest.raises(RequestError, match=f'refine = 3 means nothing to the factory "{factory}"'):
+        index.set_knobs(IndexConfig(factory=factory, **knobs, refine=3))
+    assert (index.config, knob(index, name)) == before
 
 
 def test_held_vectors_are_those_that_went_in():
@@ -289,12 +305,12 @@ def test_what_is_not_finite_is_refused_with_its_row(value):
         (lambda index: index.search(QUERIES, 3, had([])), "there are 8 queries, and 0 rows of what was seen"),
         (lambda index: index.add(torch.tensor([900]), VECTORS[:1, :4]), r"the vectors have shape \(1, 4\), expected \(n, 16\)"),
         (lambda index: index.add(torch.tensor([900, 7]), VECTORS[:2]), "item 7 is in the index already: update it"),
-        (lambda index: index.add(torch.tensor([900, 900]), VECTORS[:2]), "each item should have one vector; some have more"),
-        (lambda index: index.add(torch.tensor([900, 901]), VECTORS[:1]), "there are 1 vectors for"),
+        (lambda index: index.add(torch.tensor([900, 900]), VECTORS[:2]), "item 900 has more than one vector"),
+        (lambda index: index.add(torch.tensor([900, 901]), VECTORS[:1]), r"there are 1 vectors for items of shape \(2,\)"),
         (lambda index: index.remove(torch.tensor([3, 900])), "item 900 is not in the index"),
         (lambda index: index.update(torch.tensor([3, 900]), VECTORS[:2]), "item 900 is not in the index"),
-        (lambda index: index.update(torch.tensor([3, 3]), VECTORS[:2]), "each item should have one vector; some have more"),
-        (lambda index: index.update(torch.tensor([3, 4]), VECTORS[:1]), "there are 1 vectors for"),
+        (lambda index: index.update(torch.tensor([3, 3]), VECTORS[:2]), "item 3 has more than one vector"),
+        (lambda index: index.update(torch.tensor([3, 4]), VECTORS[:1]), r"there are 1 vectors for items of shape \(2,\)"),
     ],
 )
 def test_what_cannot_be_done_is_refused_and_the_index_is_as_it_was(ask, told):
@@ -339,12 +355,15 @@ def test_fewer_vectors_than_fast_codes_are_refused():
     check(fresh("IVF8,PQ4x4fs", n=16), set(range(16)), 10)
 
 
-@pytest.mark.parametrize(
-    ("setting", "value"), [("probes", 0), ("ef_search", 0), ("refine", 0.5), ("metric", "euclid"), ("seed", -1), ("topk", 3)]
-)
+@pytest.mark.parametrize(("setting", "value"), [("probes", 0), ("ef_search", 0), ("refine", 0.5), ("metric", "euclid"), ("seed", -1)])
 def test_a_setting_out_of_range_is_refused_by_name(setting, value):
     with pytest.raises(RequestError, match=f"index: {setting} = "):
         IndexConfig.checked(**{setting: value})
+
+
+def test_a_setting_nobody_knows_is_refused_with_the_nearest():
+    with pytest.raises(RequestError, match=r'there is no setting of an index "prbes"\. Did you mean "probes"\?'):
+        IndexConfig.checked(prbes=3)
 
 
 @pytest.mark.parametrize("vectors", [torch.empty(0, 4), torch.empty(3, 0), torch.ones(4), torch.ones(2, 2, 2)])
@@ -355,7 +374,7 @@ def test_no_vectors_are_no_index(vectors):
 
 @pytest.mark.parametrize("codes", [torch.tensor([0, 1, 1]), torch.tensor([0, 1])])
 def test_codes_that_repeat_or_are_too_few_are_refused(codes):
-    with pytest.raises(RequestError, match=r"each item should have one vector|there are 3 vectors for"):
+    with pytest.raises(RequestError, match=r"item 1 has more than one vector|there are 3 vectors for items of shape \(2,\)"):
         VectorIndex.build(VECTORS[:3], items=codes)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 import faiss
 from pydantic import Field, TypeAdapter, ValidationError
 
-from workbench.errors import RequestError
+from workbench.errors import RequestError, unknown
 
 METRICS = {"inner_product": faiss.METRIC_INNER_PRODUCT, "cosine": faiss.METRIC_INNER_PRODUCT}
 """Cosine is the inner product of vectors made of length 1, on both sides."""
@@ -35,6 +35,10 @@ class IndexConfig:
     @classmethod
     def checked(cls, **settings: Any) -> Self:
         """Raises RequestError, naming the setting, for one that does not exist or has a value of the wrong type or range."""
+        known = list(cls.__dataclass_fields__)
+        for name in settings:
+            if name not in known:
+                raise unknown("setting of an index", name, known)
         try:
             return TypeAdapter(cls).validate_python(settings)
         except ValidationError as error:
@@ -89,6 +93,14 @@ def parts_of(index: Any) -> list[Any]:
             faiss.downcast_index(each) for name in ("index", "base_index", "storage") if (each := getattr(part, name, None)) is not None
         ]
     return found
+
+
+def mended(index: Any) -> Any:
+    """An index as FAISS 1.15 reads it, less a fault: cells with 4-bit codes come without what decodes them, and decoding crashes."""
+    for part in parts_of(index):
+        if hasattr(part, "fine_quantizer") and part.fine_quantizer is None:
+            part.fine_quantizer = part.pq
+    return index
 
 
 def set_knobs(index: Any, config: IndexConfig) -> None:

@@ -92,7 +92,11 @@ class VectorIndex:
         """From now on searched with the knobs of `config`. Raises RequestError for one that was built as something else."""
         if config.build != self.config.build:
             raise RequestError(f"this index was built as {self.config.build}, not as {config.build}.")
-        set_knobs(self.index, config)
+        try:
+            set_knobs(self.index, config)
+        except RequestError:
+            set_knobs(self.index, self.config)
+            raise
         self.config = config
 
     def search(self, queries: Tensor, k: int, seen: UserBatch | None = None) -> tuple[Tensor, Tensor]:
@@ -242,6 +246,8 @@ class VectorIndex:
 def _check_one_each(items: Tensor, table: Floats) -> None:
     if items.shape != (len(table),):
         raise RequestError(f"there are {len(table):,} vectors for items of shape {tuple(items.shape)}; there should be one for each.")
+    if len(items) and int(items.min()) < 0:
+        raise RequestError(f"item {int(items.min())} is no code: codes are at least 0.")
     codes, counts = items.unique(return_counts=True)
     if len(codes) < len(items):
         raise RequestError(f"item {int(codes[counts.argmax()])} has more than one vector.")

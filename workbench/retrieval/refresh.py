@@ -150,6 +150,8 @@ class _Match:
 
 def _match(stored: StoredIndex, vectors: Tensor, item_ids: Sequence[str]) -> _Match:
     index = stored.index
+    if not len(item_ids):
+        raise RequestError("the catalogue is empty: there is nothing to hold the index against.")
     if len(item_ids) != len(vectors):
         raise RequestError(f"there are {len(vectors):,} vectors for {len(item_ids):,} items.")
     digests = digests_of(as_table(vectors, stored.manifest.config, index.dimensions))

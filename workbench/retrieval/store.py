@@ -23,7 +23,7 @@ from torch import Tensor
 
 from workbench.errors import RequestError, WorkError
 from workbench.files import whole_file, write_json
-from workbench.retrieval.config import IndexConfig
+from workbench.retrieval.config import IndexConfig, mended
 from workbench.retrieval.index import VectorIndex, as_table, digests_of
 from workbench.retrieval.recall import Recall
 
@@ -56,7 +56,7 @@ class Manifest:
 class StoredIndex:
     index: VectorIndex
     item_ids: tuple[str, ...]
-    """The item's id at each place of the index, dead places too."""
+    """The item's id at each place of the index; "" at a dead place whose item was gone when it was last refreshed."""
     manifest: Manifest
 
 
@@ -85,7 +85,7 @@ def save_index(
     alive = index.alive
     table = pa.table(
         {
-            "item_id": [item_ids[code] for code in index.items.tolist()],
+            "item_id": [item_ids[code] if code >= 0 else "" for code in index.items.tolist()],
             "item_code": index.items,
             "alive": alive,
             "digest": index.digests,
@@ -114,7 +114,7 @@ def save_index(
         with whole_file(folder / MANIFEST) as path:
             write_json(path, asdict(manifest))
         kept = {_file(name, manifest.sha256[name]) for name in WRITTEN}
-        for path in folder.glob("*-*.bin"):
+        for path in (*folder.glob("*-*.bin"), *folder.glob(".*.partial")):  # the latter of writers that were killed
             if path.name not in kept:
                 path.unlink()
     return manifest
@@ -130,16 +130,12 @@ def open_index(folder: Path, *, snapshot: str | None = None, vectors: Tensor | N
     manifest = read_manifest(folder)
     if snapshot not in (None, manifest.snapshot):
         raise RequestError(f"{folder} is an index of {manifest.snapshot}, not of {snapshot}: refresh it, or build it anew.")
-    try:
-        content = {name: _whole(folder, name, manifest) for name in WRITTEN}
-    except FileNotFoundError:
-        manifest = read_manifest(folder)  # another one took its place in the meantime
-        content = {name: _whole(folder, name, manifest) for name in WRITTEN}
+    manifest, content = _contents(folder, manifest)
     table = pq.read_table(io.BytesIO(content["items"]))
     columns = {name: table[name].to_numpy() for name in ("item_code", "alive", "digest")}
     index = VectorIndex(
         manifest.config,
-        faiss.deserialize_index(np.frombuffer(content["index"], np.uint8)),
+        mended(faiss.deserialize_index(np.frombuffer(content["index"], np.uint8))),
         columns["item_code"],
         columns["alive"],
         columns["digest"],
@@ -161,6 +157,18 @@ def read_manifest(folder: Path) -> Manifest:
         raise RequestError(f"{folder} holds no index: it has no {MANIFEST}.") from None
     except (OSError, ValueError, ValidationError) as error:
         raise WorkError(f"{folder / MANIFEST} cannot be read: {' '.join(str(error).split())}.") from error
+
+
+def _contents(folder: Path, manifest: Manifest) -> tuple[Manifest, dict[str, bytes]]:
+    """The files, and the manifest that names them: another one where an index was replaced in the meantime, however often."""
+    while True:
+        try:
+            return manifest, {name: _whole(folder, name, manifest) for name in WRITTEN}
+        except FileNotFoundError as error:
+            newer = read_manifest(folder)
+            if newer == manifest:
+                raise WorkError(f"{error.filename} is lost, and {MANIFEST} names it. Build the index anew.") from None
+            manifest = newer
 
 
 def _file(name: str, sha256: str) -> str:

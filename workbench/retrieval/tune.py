@@ -13,7 +13,7 @@ from workbench.data import Holdout
 from workbench.errors import NotApplicable
 from workbench.evaluation import Interval, bootstrap_means, evaluate_lists, split_name
 from workbench.models import HasVectors
-from workbench.retrieval.config import IndexConfig, sweep
+from workbench.retrieval.config import EXACT, IndexConfig, sweep
 from workbench.retrieval.index import VectorIndex
 from workbench.retrieval.recall import overlap
 from workbench.retrieval.sources import PersonVectors, servable
@@ -149,7 +149,7 @@ def tune(
     vectors, queries = model.item_vectors(), torch.cat([model.person_vectors(some.batch(users)) for users in some.users.split(1024)])
     k, cut = min(k, len(vectors)), split_name(metric)[1]
     configs = list(configs) if configs is not None else sweep(len(vectors), vectors.shape[1], k)
-    exact = IndexConfig(metric=configs[0].metric)
+    exact = IndexConfig(metric=configs[0].metric) if configs else EXACT
     requests, found, judged = Requests.of(some, some.users), [], []
     for index, config, seconds in _built(vectors, [exact, *(each for each in configs if each != exact)]):
         if config == exact:
