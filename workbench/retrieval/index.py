@@ -42,7 +42,8 @@ class VectorIndex:
         set_knobs(index, config)
 
     def _settle(self) -> None:
-        """Whether places are codes, so that neither has to be looked up."""
+        """How many items there are, and whether places are codes, so that neither has to be looked up."""
+        self._n = int(self.alive.sum())
         self._plain = bool(self.alive.all()) and np.array_equal(self.items, np.arange(len(self.items)))
 
     @classmethod
@@ -72,7 +73,7 @@ class VectorIndex:
 
     def __len__(self) -> int:
         """Items that can be found."""
-        return int(self.alive.sum())
+        return self._n
 
     @property
     def dimensions(self) -> int:
