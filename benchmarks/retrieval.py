@@ -41,7 +41,7 @@ from workbench.training.device import threads
 
 ITEMS, QUERIES, DIMENSIONS, K, BATCH, SINGLES = 1_000_000, 2048, 64, 100, 256, 500
 CENTRES, SHARED, SIGMA, FALL_ITEMS, FALL_QUERIES = 1000, 0.3, 0.7, 0.6, 0.8
-CELLS = 4096
+CELLS = 2048
 CAP = 100.0
 BLOCK = 50_000
 TURNS = 3
@@ -67,7 +67,7 @@ def skewed_vectors(n_items: int = ITEMS, n_queries: int = QUERIES, seed: int = 0
 
 
 def configs() -> list[IndexConfig]:
-    kinds = {"Flat": (128, 256, 512, 640, 768), "SQ8": (128, 256, 512, 640, 768), "PQ64x4fs,RFlat": (256, 640)}
+    kinds = {"Flat": (128, 256, 416, 512), "SQ8": (64, 128, 256, 384, 416, 448, 512), "PQ64x4fs,RFlat": (256, 448)}
     found = [IndexConfig(), IndexConfig(factory="SQ8")]
     for codes, probes in kinds.items():
         refine = 4.0 if codes.endswith("RFlat") else None

@@ -13,6 +13,7 @@ from workbench.errors import RequestError
 from workbench.evaluation import evaluate
 from workbench.models import create, two_tower
 from workbench.models.two_tower import TwoTower, _Retrieve, _Towers
+from workbench.retrieval import ItemVectors, Requests, VectorIndex
 from workbench.testing import interactions, latent_log
 from workbench.training import Engine
 
@@ -176,21 +177,14 @@ def test_the_item_tower_runs_once_for_many_batches_and_again_after_more_training
     assert len(calls) == 2
 
 
-def test_related_items_are_of_the_same_group_and_never_the_item_itself(featured):
+def test_items_nearest_to_one_by_their_vectors_are_of_its_group(featured):
     items = torch.arange(N_ITEMS)
-    for k in (1, 5, 14):
-        related = featured.related(items, k)
-        assert related.shape == (N_ITEMS, k)
-        assert (related != items[:, None]).all()
-        assert (GROUP[related] == GROUP[:, None]).all()
-    everything = featured.related(torch.tensor([3]), N_ITEMS - 1)[0]
-    assert sorted(everything.tolist()) == [item for item in range(N_ITEMS) if item != 3]
-    vectors = featured.item_vectors()
-    nearness = (vectors[3] @ vectors.T)[everything]
-    assert (nearness.diff() <= 1e-6).all(), "nearest first"
-    for k in (0, N_ITEMS):
-        with pytest.raises(RequestError, match=rf"k = {k} should be between 1 and 29, the other items of the catalogue\."):
-            featured.related(items, k)
+    asked = interactions([(user, item) for user, item in enumerate(items.tolist())], N_ITEMS, N_ITEMS).batch(items)  # each by its own item
+    index = VectorIndex.build(featured.item_vectors())
+    requests = Requests(asked=asked, seen=asked, trained=torch.zeros(N_ITEMS, dtype=torch.bool))
+    related = ItemVectors("neighbours", featured.item_vectors(), index).candidates(requests, 5)
+    assert (related != items[:, None]).all()
+    assert (GROUP[related] == GROUP[:, None]).all()
 
 
 def test_a_new_item_is_where_a_catalogues_untrained_one_of_its_features_is(all_tables):

@@ -15,7 +15,7 @@ from tests.retrieval.made import DIMENSIONS, KINDS, had, some_vectors
 from workbench.errors import RequestError
 from workbench.evaluation.ranking import NOTHING
 from workbench.retrieval import IndexConfig, VectorIndex, recall_against
-from workbench.retrieval import index as index_module
+from workbench.retrieval import cells
 from workbench.retrieval.recall import overlap
 
 N, PEOPLE = 200, 8
@@ -203,10 +203,10 @@ def test_long_vectors_are_found_in_fewer_cells_than_by_faiss_alone(factory):
 
 
 def test_a_sample_to_learn_from_takes_long_vectors_and_none_twice(monkeypatch):
-    monkeypatch.setattr(index_module, "LEAST_SAMPLE", 50)
-    monkeypatch.setattr(index_module, "SAMPLE_PER_CELL", 1)
+    monkeypatch.setattr(cells, "LEAST_SAMPLE", 50)
+    monkeypatch.setattr(cells, "SAMPLE_PER_CELL", 1)
     table = VECTORS.numpy() * np.where(np.arange(N) < 50, 1000, 1e-3).astype(np.float32)[:, None]
-    sample = index_module._sample(table, VectorIndex.build(VECTORS).index, seed=0)
+    sample = cells.sampled(table, VectorIndex.build(VECTORS).index, seed=0)
     assert np.array_equal(sample, table[:50])
     check(VectorIndex.build(VECTORS, IndexConfig(factory="IVF8,Flat")), set(range(N)), 20)
 

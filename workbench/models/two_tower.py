@@ -11,7 +11,6 @@ from torch.nn.functional import embedding_bag, normalize, relu
 
 from workbench.data import Holdout, Interactions, Side, UserBatch
 from workbench.errors import RequestError
-from workbench.evaluation.ranking import top_k
 from workbench.models.space import Choices, Range
 from workbench.models.storage import load_model, save_model
 from workbench.training import Engine, Learning, Negatives, Objective, Training
@@ -113,18 +112,6 @@ class TwoTower:
             raise RequestError(f"features of new items should have a row for each in every table, not {rows}.")
         blank = torch.zeros(next(iter(rows.values())), self.config.dimensions)
         return network.item_tower_of(blank, network.project(tables))
-
-    def related(self, items: Tensor, k: int) -> Tensor:
-        """int64 (n, k): the items whose vectors are nearest to those of `items`, int64 (n,); nearest first, the item itself left out.
-
-        Raises RequestError for more than there are.
-        """
-        vectors = self.item_vectors()
-        if not 1 <= k < len(vectors):
-            raise RequestError(f"k = {k} should be between 1 and {len(vectors) - 1}, the other items of the catalogue.")
-        likeness = vectors[items] @ vectors.T
-        likeness[torch.arange(len(items)), items] = -torch.inf
-        return top_k(likeness, k, torch.arange(len(vectors)))[0]
 
     def _ready(self, device: torch.device | str) -> "_Towers":
         """The network on this device, not in training; `eval()` alone would forget its vectors of the catalogue."""

@@ -207,8 +207,7 @@ def frontier_figure(frontier: Frontier, pick: Pick) -> Figure:
     shown = [m for m, best in zip(frontier.measured, frontier.best, strict=True) if best or m is pick.measured]
     _name_marks(axes, [(str(m.config), m.p50_ms, m.recall) for m in shown])
     told = "; ".join(
-        f"{m.config}: recall {m.recall:.3f}, {m.p50_ms:.2f} ms, p99 {m.p99_ms:.2f} ms, {m.bytes_per_item:.0f} bytes an item"
-        for m in frontier.measured
+        f"{m.config}: recall {m.recall:.3f}, {m.p50_ms:.2f} ms, p99 {m.p99_ms:.2f} ms, {m.bytes_per_item:.0f} bytes an item" for m in shown
     )
     caption = (
         f"Indexes of {frontier.n_items:,} items: recall against the time of one query; the larger, the more memory. Dark: no other is as "

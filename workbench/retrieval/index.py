@@ -1,7 +1,5 @@
 """Vectors of items in a FAISS index, searched so that what a person has had is never among the answers, and nothing is missing for it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Self
 
 import faiss
@@ -14,14 +12,11 @@ from torch.nn.functional import normalize
 from workbench.data import UserBatch
 from workbench.errors import RequestError
 from workbench.evaluation.ranking import NOTHING
-from workbench.retrieval.config import EXACT, IndexConfig, check_enough, empty_index, parts_of, set_knobs
+from workbench.retrieval.cells import by_distance, sampled
+from workbench.retrieval.config import EXACT, IndexConfig, check_enough, empty_index, set_knobs
+from workbench.retrieval.masked import Codes, Masked
 
-Codes = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
-
-
-SAMPLE_PER_CELL, LEAST_SAMPLE = 50, 2**16
-"""Vectors that cells and codes are learnt from."""
 
 
 class VectorIndex:
@@ -61,8 +56,8 @@ class VectorIndex:
         table = as_table(vectors, config)
         index = empty_index(config, table.shape[1])
         check_enough(index, len(table), config.factory)
-        with _by_distance(index):
-            index.train(_sample(table, index, config.seed))
+        with by_distance(index):
+            index.train(sampled(table, index, config.seed))
         nothing = np.empty(0, np.int64)
         built = cls(config, index, nothing, nothing.astype(bool), nothing)
         built._append(torch.arange(len(table)) if items is None else items, table)
@@ -116,10 +111,9 @@ class VectorIndex:
             raise RequestError(f"there are {len(asked)} queries, and {len(seen)} rows of what was seen.")
         items = np.full((len(asked), k), NOTHING, np.int64)
         scores = np.full((len(asked), k), -np.inf, np.float32)
-        masked = _Masked.of(seen)
-        lengths = masked.lengths if masked else np.zeros(len(asked), np.int64)
+        masked = Masked.of(seen)
         places = len(self.items)
-        needed = _rounded((k + lengths) * (places / max(1, len(self))), k, places)
+        needed = self._depths(len(asked), k, masked)
         for depth in np.unique(needed):
             rows = np.flatnonzero(needed == depth)
             while len(rows):
@@ -170,15 +164,22 @@ class VectorIndex:
     def _append(self, items: Tensor, table: Floats) -> None:
         _check_one_each(items, table)
         codes = items.numpy().astype(np.int64)
-        with _by_distance(self.index):
+        with by_distance(self.index):
             self.index.add(table)
         self.items = np.concatenate([self.items, codes])
         self.alive = np.concatenate([self.alive, np.ones(len(codes), bool)])
         self.digests = np.concatenate([self.digests, digests_of(table)])
         self._settle()
 
+    def _depths(self, n: int, k: int, masked: Masked | None) -> Codes:
+        """int64 (n,): how deep to search for each row, so that `k` are left if what is dead or may not be shown comes first."""
+        if masked is None and self._plain:
+            return np.full(n, min(k, len(self.items)))
+        lengths = masked.lengths if masked else np.zeros(n, np.int64)
+        return _rounded((k + lengths) * (len(self.items) / max(1, len(self))), k, len(self.items))
+
     def _fill(
-        self, items: Codes, scores: Floats, asked: Floats, rows: Codes, depth: int, masked: "_Masked | None"
+        self, items: Codes, scores: Floats, asked: Floats, rows: Codes, depth: int, masked: Masked | None
     ) -> tuple[Codes, npt.NDArray[np.bool_]]:
         """The best of the first `depth` places for these rows; returns the rows that got fewer than they might, and for which of them
         looking deeper finds no more.
@@ -203,14 +204,14 @@ class VectorIndex:
             short = short[self._left(rows[short], masked) > rank[short, -1]]
         return rows[short], (places[short, -1] < 0) | (depth >= len(self.items))
 
-    def _left(self, rows: Codes, masked: "_Masked | None") -> Codes:
+    def _left(self, rows: Codes, masked: Masked | None) -> Codes:
         """How many items of the index each of these rows may be shown."""
         if masked is None:
             return np.full(len(rows), len(self))
         there = self.items[self.alive]
         return np.array([len(self) - int(np.isin(np.unique(masked.row(row)), there).sum()) for row in rows])
 
-    def _look_further(self, items: Codes, scores: Floats, asked: Floats, rows: Codes, masked: "_Masked | None") -> None:
+    def _look_further(self, items: Codes, scores: Floats, asked: Floats, rows: Codes, masked: Masked | None) -> None:
         """For rows that got too few although the search went as deep as it could: four times the cells, all of them, everything."""
         ivf = faiss.try_extract_index_ivf(self.index)
         probes = ivf.nprobe if ivf is not None else 0
@@ -226,7 +227,7 @@ class VectorIndex:
                 ivf.nprobe = probes
         self._fill_by_all(items, scores, asked, rows, masked)
 
-    def _fill_by_all(self, items: Codes, scores: Floats, asked: Floats, rows: Codes, masked: "_Masked | None") -> None:
+    def _fill_by_all(self, items: Codes, scores: Floats, asked: Floats, rows: Codes, masked: Masked | None) -> None:
         if not len(rows):
             return
         table = self.decoded()
@@ -254,67 +255,6 @@ def _check_one_each(items: Tensor, table: Floats) -> None:
         raise RequestError(f"item {int(codes[counts.argmax()])} has more than one vector.")
 
 
-@contextmanager
-def _by_distance(index: Any) -> Iterator[None]:
-    """Vectors go to the cell whose centre is nearest; FAISS has it that they go by inner product, as queries do."""
-    quantizers = [faiss.downcast_index(part.quantizer) for part in parts_of(index) if hasattr(part, "quantizer")]
-    flat = [each for each in quantizers if isinstance(each, faiss.IndexFlat) and each.metric_type == faiss.METRIC_INNER_PRODUCT]
-    try:
-        for each in flat:
-            each.metric_type = faiss.METRIC_L2
-        yield
-    finally:
-        for each in flat:
-            each.metric_type = faiss.METRIC_INNER_PRODUCT
-
-
-def _sample(table: Floats, index: Any, seed: int) -> Floats:
-    """What cells and codes are learnt from: all of it, or so many for each cell, without repeats, in proportion to the squared length."""
-    cells = max((part.nlist for part in parts_of(index) if hasattr(part, "nlist")), default=0)
-    wanted = max(LEAST_SAMPLE, SAMPLE_PER_CELL * cells)
-    if len(table) <= wanted:
-        return table
-    rng = np.random.default_rng(seed)
-    squares = np.einsum("ij,ij->i", table, table, dtype=np.float64)
-    with np.errstate(divide="ignore"):
-        keys = np.log(squares) + rng.gumbel(size=len(table))  # Gumbel-max: a draw without repeats
-    places: Codes = np.sort(np.argpartition(-keys, wanted)[:wanted])
-    return table[places]
-
-
-class _Masked:
-    """What may not be shown, row by row."""
-
-    def __init__(self, items: Codes, offsets: Codes) -> None:
-        self.items, self.offsets, self.lengths = items, offsets, np.diff(offsets)
-        self._sorted: tuple[int, Codes] | None = None
-
-    @classmethod
-    def of(cls, seen: UserBatch | None) -> "_Masked | None":
-        return cls(seen.items.numpy(), seen.offsets.numpy()) if seen is not None and len(seen.items) else None
-
-    def row(self, row: int) -> Codes:
-        return self.items[self.offsets[row] : self.offsets[row + 1]]
-
-    def holds(self, rows: Codes, codes: Codes) -> npt.NDArray[np.bool_]:
-        """bool (n, depth): the code may not be shown to its row; codes: int64 (n, depth), at least -1."""
-        size = int(max(self.items.max(), codes.max())) + 1
-        anybodys = np.zeros(size, bool)
-        anybodys[self.items] = True
-        found = anybodys[codes]  # few are, in a large catalogue
-        row, column = np.nonzero(found)
-        keys, wanted = self._keys(size), rows[row] * size + codes[row, column]
-        place = np.searchsorted(keys, wanted)
-        found[row, column] = keys[np.minimum(place, len(keys) - 1)] == wanted
-        return found
-
-    def _keys(self, size: int) -> Codes:
-        """int64, ascending: row · size + item."""
-        if self._sorted is None or self._sorted[0] != size:
-            self._sorted = (size, np.sort(np.repeat(np.arange(len(self.lengths)), self.lengths) * size + self.items))
-        return self._sorted[1]
-
-
 def _rounded(least: npt.NDArray[Any], k: int, most: int) -> Codes:
     """How deep to search for each row: `k` doubled until it is enough, so that rows that need about as much go together."""
     depth: Codes = np.minimum(most, k * 2 ** np.ceil(np.log2(np.maximum(1.0, least / k)))).astype(np.int64)
@@ -322,7 +262,7 @@ def _rounded(least: npt.NDArray[Any], k: int, most: int) -> Codes:
 
 
 def digests_of(vectors: Floats) -> Codes:
-    """int64 (n,): a number for each row of float32 (n, d): the same for the same bits, another but for a chance of 2^-60 or so"""
+    """int64 (n,): a number for each row of float32 (n, d), the same for the same bits; for others another, but for a chance of 2^-60."""
     weights = np.random.default_rng(0).integers(0, 2**64, vectors.shape[1], dtype=np.uint64, endpoint=False) | np.uint64(1)
     digests: Codes = (vectors.view(np.uint32).astype(np.uint64) * weights).sum(1, dtype=np.uint64).view(np.int64)
     return digests
@@ -337,8 +277,11 @@ def as_table(vectors: Tensor, config: IndexConfig, dimensions: int | None = None
         wanted = "rows and columns" if dimensions is None else f"(n, {dimensions})"
         if not (vectors.dim() == 2 and vectors.shape[1] == dimensions):  # no queries at all are fine
             raise RequestError(f"the {what[1]} have shape {tuple(vectors.shape)}, expected {wanted}.")
-    table = vectors.detach().float().cpu()
-    broken = torch.nonzero(~table.isfinite().all(1))
-    if len(broken):
-        raise RequestError(f"{what[0]} {int(broken[0])} holds a number that is not finite.")
-    return np.ascontiguousarray((normalize(table, dim=1) if config.metric == "cosine" else table).numpy())
+    table: Floats = np.ascontiguousarray(vectors.detach().float().cpu().numpy())
+    with np.errstate(all="ignore"):
+        doubtful = not np.isfinite(table.sum())  # a quick look first: a single query takes less time than a careful one
+    if doubtful:
+        broken = np.flatnonzero(~np.isfinite(table).all(1))
+        if len(broken):
+            raise RequestError(f"{what[0]} {int(broken[0])} holds a number that is not finite.")
+    return normalize(torch.from_numpy(table), dim=1).numpy() if config.metric == "cosine" else table

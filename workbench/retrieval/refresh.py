@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from workbench.errors import RequestError
-from workbench.retrieval.index import Codes, Floats, VectorIndex, as_table, digests_of
+from workbench.retrieval.index import Floats, VectorIndex, as_table, digests_of
+from workbench.retrieval.masked import Codes
 from workbench.retrieval.recall import recall_against
 from workbench.retrieval.store import Manifest, StoredIndex, open_index, save_index
 
