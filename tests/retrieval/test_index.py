@@ -14,8 +14,7 @@ from torch.nn.functional import normalize
 from tests.retrieval.made import DIMENSIONS, KINDS, had, some_vectors
 from workbench.errors import RequestError
 from workbench.evaluation.ranking import NOTHING
-from workbench.retrieval import IndexConfig, VectorIndex, recall_against
-from workbench.retrieval import cells
+from workbench.retrieval import IndexConfig, VectorIndex, cells, recall_against
 from workbench.retrieval.recall import overlap
 
 N, PEOPLE = 200, 8

@@ -1,6 +1,7 @@
 """Tables, figures, verdicts, the run record: what a notebook calls to say what it found."""
 
 from workbench.reporting.candidates import (
+    candidate_rows,
     checked_candidates,
     frontier_figure,
     frontier_table,
@@ -49,6 +50,7 @@ __all__ = [
     "audit_verdict",
     "backtest_figure",
     "beside_table",
+    "candidate_rows",
     "checked_candidates",
     "checked_lines",
     "contents_table",

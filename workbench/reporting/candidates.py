@@ -8,6 +8,7 @@ import pandas as pd
 from workbench.evaluation import Interval, label
 from workbench.reporting.display import Figure, Note, Table
 from workbench.reporting.figures import frontier_figure as plotted
+from workbench.reporting.record import metric_rows
 from workbench.reporting.verdict import Guardrail
 from workbench.retrieval import BlendWorth, Frontier, Made, Pick, TaskWorth
 
@@ -127,6 +128,11 @@ def shipping_guardrails(pick: Pick | None, frontier: Frontier | None, tasks: Map
             )
         )
     return found
+
+
+def candidate_rows(tasks: Mapping[str, TaskWorth]) -> list[dict[str, Any]]:
+    """What the run record keeps of the blend: its metrics at each task, as of a model "blend: related items"."""
+    return metric_rows({f"blend: {TASK[name]}": task.worth.blend for name, task in tasks.items()})
 
 
 def checked_candidates(pick: Pick | None, blend: BlendWorth, tasks: Mapping[str, TaskWorth]) -> list[str]:

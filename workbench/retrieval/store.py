@@ -79,8 +79,10 @@ def save_index(
 ) -> Manifest:
     """Write the index into `folder`, which is made if need be; what is there is replaced once the new one is whole.
 
-    item_ids: the ids by code. built: when cells and codes were learnt, if not now.
+    item_ids: the ids by code. built: when cells and codes were learnt, if not now. Raises RequestError for an item without an id.
     """
+    if len(index.items) and int(index.items.max()) >= len(item_ids):
+        raise RequestError(f"item {int(index.items.max())} of the index has no id: there are {len(item_ids):,}.")
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     alive = index.alive
     table = pa.table(

@@ -23,6 +23,8 @@ BATCH = 256
 """Queries answered together where throughput is measured."""
 SINGLES = 500
 """Queries answered one at a time where latency is measured: five of them are beyond the 99th percentile."""
+PEOPLE = 10_000
+"""Of the holdout, whom an index is measured on at most."""
 WORTH = 2.0
 """Times as many queries a second as exact search, below which an approximate index is not worth having."""
 
@@ -135,15 +137,20 @@ def tune(
     k: int = 100,
     metric: str = "ndcg@10",
     singles: int = SINGLES,
+    people: int = PEOPLE,
+    seed: int = 0,
 ) -> Frontier:
     """Build and measure each index of the model's item vectors for whom it can serve in the holdout.
 
     configs: exact search is put first where it is not among them; None: `sweep`. k: of recall, at most the catalogue. metric: of the lists
-    that each index gives, seen items left out, against exact search's.
+    that each index gives, seen items left out, against exact search's. people: of these at most so many, drawn with the seed.
 
     Raises NotApplicable when the model can serve nobody there; RequestError as `VectorIndex.build` does.
     """
     some = holdout.select(servable(model, Requests.of(holdout, holdout.users)))
+    if len(some.users) > people:
+        drawn = torch.randperm(len(some.users), generator=torch.Generator().manual_seed(seed))[:people]
+        some = some.select(torch.zeros(len(some.users), dtype=torch.bool).index_fill_(0, drawn, True))
     if not len(some.users):
         raise NotApplicable("the model has a vector for nobody who is judged: there is nothing to search by.")
     vectors, queries = model.item_vectors(), torch.cat([model.person_vectors(some.batch(users)) for users in some.users.split(1024)])
