@@ -34,7 +34,15 @@ def choice(name: str, people: list[list[float]], *trainings: Training, trials: i
     validation = pool([valued(values, name) for values in people])
     told = [{"model": name, "settings": {"k": n}, "value": 0.1} for n in range(trials)]
     return Choice(
-        name=name, settings={}, models=(), validation=validation, seconds=1.0, trials=told, tuned_by=tuned_by, trainings=trainings
+        name=name,
+        settings={},
+        models=(),
+        early=create("random"),
+        validation=validation,
+        seconds=1.0,
+        trials=told,
+        tuned_by=tuned_by,
+        trainings=trainings,
     )
 
 

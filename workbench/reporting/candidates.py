@@ -99,9 +99,8 @@ def tasks_table(tasks: Mapping[str, TaskWorth]) -> Table | Note:
             }
         )
     caption = (
-        "Test part. Home feed: all that a person did is known. Related items: the last event alone, of nobody in particular. Next in "
-        "session: the events of a session so far, of nobody in particular, and one event to find. The same blend, chosen for the home "
-        "feed, answers all three. Filled: requests that got all candidates asked for, or all that are left for them."
+        "Test part. Home feed: all that a person did is known. Related items: the last event alone. Next in session: the session so far, "
+        "and one event to find. One blend, chosen for the home feed, answers all. Filled: requests with all candidates that they can have."
     )
     return Table(pd.DataFrame(rows), caption)
 
@@ -112,7 +111,8 @@ def shipping_guardrails(pick: Pick | None, frontier: Frontier | None, tasks: Map
     if pick is not None and frontier is not None:
         loss = pick.measured.loss
         cost = "no loss" if pick.measured.config.exact or loss is None else f"{label(frontier.metric)} lost {_lost(loss)}"
-        told = f"index: {pick.measured.config}, recall@{frontier.k} {pick.measured.recall:.3f} of exact search, {cost}. {pick.reason}"
+        told = f"index: {pick.measured.config}, recall@{frontier.k} {pick.measured.recall:.3f} of exact search, {cost}"
+        told += f". {pick.reason}" if pick.missed else ""
         found.append(Guardrail("fail" if pick.missed else "pass", told))
     if "home" in tasks:
         home = tasks["home"]
