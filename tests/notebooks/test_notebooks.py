@@ -21,7 +21,7 @@ from workbench.runner import list_notebooks, notebook_parameters, run
 NAMES = ["01_data_audit", "02_retrieval"]
 CHECKED_BY_NAME = {
     *("dataset", "k", "models", "split", "refit", "seed", "slices", "trainings", "windows", "epochs", "device"),
-    *("sources", "candidates", "least_recall", "most_ms", "most_bytes"),
+    *("sources", "candidates", "budget"),
 }
 
 

@@ -10,7 +10,7 @@ from tests.retrieval.made import some_vectors
 from workbench.errors import NotApplicable, RequestError
 from workbench.evaluation import evaluate
 from workbench.models import create
-from workbench.retrieval import Frontier, IndexConfig, Measured, VectorIndex, measure, recall_against, sweep, tune
+from workbench.retrieval import Frontier, IndexConfig, Measured, VectorIndex, measure, parse_budget, recall_against, sweep, tune
 from workbench.retrieval.recall import overlap
 from workbench.testing import latent_log
 from workbench.training import Engine
@@ -262,3 +262,22 @@ def test_what_cannot_be_built_is_refused(fitted):
 
 def test_no_configs_leave_exact_search_alone(fitted):
     assert [each.config for each in tune(*fitted, [], k=10, singles=1).measured] == [EXACT]
+
+
+def test_a_budget_is_read_as_typed():
+    assert parse_budget("recall 0.9, p99_ms 5, bytes_per_item 100") == {"recall": 0.9, "p99_ms": 5.0, "bytes_per_item": 100.0}
+    assert parse_budget(" recall 1 ,") == {"recall": 1.0}
+    assert parse_budget("") == {}
+
+
+@pytest.mark.parametrize(
+    "text", ["recall 1.1", "recall 0", "recall", "p99_ms five", "p99_ms nan", "p99_ms inf", "recall 0.9, recall 0.8", "p99_ms -1"]
+)
+def test_a_budget_of_no_such_number_is_refused(text):
+    with pytest.raises(RequestError, match=f'budget = "{text}": '):
+        parse_budget(text)
+
+
+def test_an_unknown_part_of_a_budget_is_refused_with_the_nearest():
+    with pytest.raises(RequestError, match='there is no part of an index\'s budget "recal"\\. Did you mean "recall"'):
+        parse_budget("recal 0.9")

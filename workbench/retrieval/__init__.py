@@ -11,7 +11,7 @@ from workbench.retrieval.refresh import Limits, Staleness, refresh, staleness
 from workbench.retrieval.sources import ItemVectors, PersonVectors, ScorerSource, Source
 from workbench.retrieval.store import Manifest, StoredIndex, open_index, read_manifest, save_index
 from workbench.retrieval.tasks import TASKS, Requests, home, next_in_session, related
-from workbench.retrieval.tune import Frontier, Measured, Pick, measure, tune
+from workbench.retrieval.tune import Frontier, Measured, Pick, measure, parse_budget, tune
 
 __all__ = [
     "TASKS",
@@ -49,6 +49,7 @@ __all__ = [
     "measure",
     "next_in_session",
     "open_index",
+    "parse_budget",
     "parse_sources",
     "read_manifest",
     "recall_against",

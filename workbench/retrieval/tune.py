@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from workbench.data import Holdout
-from workbench.errors import NotApplicable
+from workbench.errors import NotApplicable, RequestError, unknown
 from workbench.evaluation import Interval, bootstrap_means, evaluate_lists, split_name
 from workbench.models import HasVectors
 from workbench.retrieval.config import EXACT, IndexConfig, sweep
@@ -124,6 +124,27 @@ class Frontier:
         return Pick(
             measured=cheapest, missed={}, reason=f"{cheapest.config} answers {gain:.1f} times the queries a second of exact search."
         )
+
+
+def parse_budget(text: str) -> dict[str, float]:
+    """What `Frontier.choose` takes, out of "recall 0.95, p99_ms 50, bytes_per_item 2000"; each part may be left out.
+
+    Raises RequestError for a part that does not exist, comes twice or is no such number.
+    """
+    found: dict[str, float] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, number = part.partition(" ")
+        if name not in TOLD:
+            raise unknown("part of an index's budget", name, TOLD)
+        try:
+            value = float(number)
+        except ValueError:
+            value = float("nan")
+        if name in found or not 0 < value < float("inf") or (name == "recall" and value > 1):
+            wanted = "above 0, at most 1" if name == "recall" else "above 0"
+            raise RequestError(f'budget = "{text}": {name} should be one number {wanted}, as in "recall 0.95, p99_ms 50".')
+        found[name] = value
+    return found
 
 
 TOLD = {"recall": "recall", "p99_ms": "p99", "bytes_per_item": "memory"}
