@@ -1,7 +1,9 @@
 """The ways a command can end badly, and the hint that turns a typo into an answer."""
 
 import difflib
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class RequestError(ValueError):
@@ -27,3 +29,12 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> RequestError:
     near = [folded[match] for match in difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)]
     hint = f'Did you mean "{near[0]}"?  ' if near else ""
     return RequestError(f'there is no {kind} "{name}". {hint}({", ".join(names)})')
+
+
+def reason(error: Exception) -> str:
+    """One line for a reader: our own errors speak for themselves, of others the kind and the place are said."""
+    told = " ".join(str(error).split())
+    if isinstance(error, RequestError | WorkError):
+        return told
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {told or 'no reason given'} ({Path(where.filename).name}, line {where.lineno})"

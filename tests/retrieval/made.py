@@ -1,6 +1,7 @@
 """Vectors, histories and stored indexes, small and made up."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -40,5 +41,8 @@ def stored(
 ) -> VectorIndex:
     """An index of these vectors, saved."""
     index = VectorIndex.build(vectors, config)
-    save_index(folder, index, ids or names(len(vectors)), model="mf", snapshot="tiny@1", recall=recall, built=built)
+    of = {"item_ids": ids or names(len(vectors)), "model": "mf", "snapshot": "tiny@1", "recall": recall}
+    manifest = save_index(folder, index, **of)
+    if built:
+        save_index(folder, index, **of, since=replace(manifest, built=built))
     return index

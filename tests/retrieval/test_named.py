@@ -1,5 +1,7 @@
 """Sources by the names that a notebook types: what is made, what cannot be, and the three tasks in one call."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -90,3 +92,20 @@ def test_one_blend_answers_all_three_tasks_and_looks_are_few(data, parts):
         expected = task.worth.blend.mean("recall@5") - task.worth.sources["item_knn"].alone.mean("recall@5")
         assert task.gain.difference.value == pytest.approx(expected)
     assert parts.looks().total - before == 6, "the blend and its best source, three times"
+
+
+def test_what_failed_before_is_not_tried_again_and_what_fails_now_is_a_row(data, parts, monkeypatch):
+    def broken(name):
+        raise MemoryError(f"no room for {name}")
+
+    monkeypatch.setattr("workbench.retrieval.named.create", broken)
+    made = made_of(["item_knn", "ease", "lexical"], data, parts, failed={"ease": "it failed before"})
+    assert made.names == ("lexical",)
+    assert made.absent["ease"] == "it failed before"
+    assert made.absent["item_knn"].startswith("MemoryError: no room for item_knn (")
+
+
+def test_without_times_nothing_is_last_or_next(data, parts):
+    timeless = replace(parts, has_times=False)
+    made = made_of(["popularity", "item_knn"], data, parts)
+    assert list(judge_tasks(made, ("item_knn", "popularity"), "item_knn", timeless, 5, fusion=made.fusion())) == ["home"]

@@ -18,7 +18,7 @@ from workbench.retrieval.index import digests_of
 N = 40
 VECTORS, IDS, QUERIES = some_vectors(N), names(N), some_vectors(6, seed=1)
 LONG_AGO = "2020-01-01T00:00:00+00:00"
-ANYTHING = Limits(age_days=math.inf, missing=1, gone=1, drift=2, recall_lost=1, changed=1, dead=1)
+ANYTHING = Limits(age_days=math.inf, missing=1, gone=1, drift=2, recall_lost=1, changed=1, grown=math.inf, dead=1)
 
 
 @pytest.fixture
@@ -304,8 +304,50 @@ def test_a_refresh_that_finds_too_little_is_a_rebuild(tmp_path):
 
 
 def test_a_refresh_measures_recall_where_it_has_queries(folder):
-    assert renew(folder, VECTORS, IDS)[0].recall is None
-    assert renew(folder, VECTORS, IDS, queries=QUERIES)[0].recall == Recall(k=40, value=1.0, queries=6)  # of 100 there are 40
+    assert renew(folder, VECTORS, IDS)[0].last_recall is None
+    manifest = renew(folder, VECTORS, IDS, queries=QUERIES)[0]
+    assert manifest.last_recall == Recall(k=40, value=1.0, queries=6)  # of 100 there are 40
+    assert manifest.recall is None, "what it was when built is not known, and stays so"
+
+
+def test_recall_is_held_against_that_of_the_build_however_often_it_was_refreshed(folder):
+    """Each refresh may lose a little; that the last one lost little says nothing."""
+    built = Recall(k=10, value=1.02, queries=6)
+    stored(folder, VECTORS, recall=built)
+    for _ in range(2):
+        manifest, before = renew(folder, turned(VECTORS, [1], 0.5), IDS, queries=QUERIES)
+        assert manifest.recall == built
+        assert before.recall_at_build == 1.02
+    renew(folder, VECTORS, IDS)  # without queries
+    assert staleness(open_index(folder), VECTORS, IDS, queries=QUERIES, limits=replace(ANYTHING, recall_lost=0.015)).verdict == "refresh"
+
+
+def test_an_index_of_a_catalogue_that_doubled_since_it_was_built_is_built_anew(folder):
+    more = torch.cat([VECTORS, some_vectors(30, seed=3)])
+    ids = [*IDS, *(f"new{n}" for n in range(30))]
+    limits = replace(ANYTHING, grown=0.99)
+    assert renew(folder, more, ids, limits=limits)[0].n_built == N, "three quarters more"
+    found = staleness(
+        open_index(folder), torch.cat([more, some_vectors(20, seed=4)]), [*ids, *(f"newer{n}" for n in range(20))], limits=limits
+    )
+    assert (found.grown, found.verdict) == (1.25, "rebuild")
+    assert "125% more items than it was built for, 99% allowed" in found.reasons
+
+
+def test_vectors_of_nothing_hide_no_drift(tmp_path):
+    """Items that nobody had have zeros before and after a training; the others all turned by 60 degrees."""
+    vectors = VECTORS.clone()
+    vectors[:4] = 0
+    stored(tmp_path, vectors)
+    found = staleness(open_index(tmp_path), turned(vectors, range(4, N), 0.5), IDS)
+    assert found.drift == pytest.approx(0.5 * (N - 4) / N, abs=1e-6)
+
+
+def test_vectors_that_grew_have_drifted_where_lengths_count(tmp_path):
+    stored(tmp_path, VECTORS)
+    longer = VECTORS.clone()
+    longer[:10] *= 5
+    assert staleness(open_index(tmp_path), longer, IDS).drift == pytest.approx(10 / N * (1 - 1 / 5), abs=1e-6)
 
 
 @pytest.mark.parametrize("dies_at", ["add", "serialize_index", "write_json"])

@@ -207,3 +207,25 @@ def test_where_nobody_can_be_served_nobody_is(log, vectors, users):
         found = source.candidates(requests(log, users), 3)
         assert found.dtype == torch.int64
         assert found.tolist() == [[NOTHING] * 3] * len(users)
+
+
+def test_a_list_ends_where_nothing_speaks_for_an_item(log):
+    """Even items have a score above 0, and lower the higher their code."""
+    scores = torch.where(torch.arange(N_ITEMS) % 2 == 0, N_ITEMS - torch.arange(N_ITEMS), 0).float()
+    asked = requests(log)
+    scorer = Scores(scores.expand(N_USERS, -1).clone())
+    found = ScorerSource("even", scorer, torch.arange(N_ITEMS), floor=0.0).candidates(asked, N_ITEMS)
+    for row, history in zip(found.tolist(), histories(asked.asked), strict=True):
+        left = [item for item in range(0, N_ITEMS, 2) if item not in history]
+        assert row == (left + [NOTHING] * N_ITEMS)[:N_ITEMS]
+    assert scorer.scores[0].tolist() == scores.tolist(), "the model's scores stay as they are"
+
+
+def test_an_item_nobody_had_has_no_neighbours(vectors):
+    """Its vector is zero, and zero is as near to everything."""
+    vectors[5] = 0
+    log = interactions([(0, 5), (1, 6)], 2, N_ITEMS)
+    index = VectorIndex.build(vectors, IndexConfig(metric="cosine"))
+    found = ItemVectors("neighbours", vectors, index).candidates(requests(log, range(2)), 3)
+    assert found[0].tolist() == [NOTHING] * 3
+    assert NOTHING not in found[1]

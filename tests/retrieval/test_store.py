@@ -4,6 +4,7 @@ import contextlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,9 +58,10 @@ def test_the_manifest_says_what_is_there(tmp_path):
     assert told.built.endswith("+00:00")
     assert sorted(told.sha256) == ["index", "items"]
     assert files(tmp_path) == sorted(["manifest.json", *(f"{name}-{told.sha256[name][:12]}.bin" for name in told.sha256)])
-    again = save_index(tmp_path, index, names(N), model="run-1", snapshot="tiny@1", built="2020-01-01T00:00:00+00:00")
+    again = save_index(tmp_path, index, names(N), model="run-1", snapshot="tiny@1", since=replace(told, built="2020-01-01T00:00:00+00:00"))
     assert again.built == "2020-01-01T00:00:00+00:00"
-    assert (again.recall, again.vectors_sha256) == (None, told.vectors_sha256)
+    assert (again.recall, again.last_recall, again.n_built) == (recall, None, N - 1)
+    assert again.vectors_sha256 == told.vectors_sha256
 
 
 def test_the_hash_of_the_vectors_does_not_depend_on_their_places(tmp_path):
@@ -226,9 +228,14 @@ def test_a_first_writer_that_fails_leaves_no_index(tmp_path, monkeypatch):
 
 def test_what_a_killed_writer_left_half_written_is_removed_by_the_next(tmp_path):
     stored(tmp_path, VECTORS)
+    for others in ("adapter-model.bin", ".notes.partial"):
+        (tmp_path / others).write_bytes(b"not ours")
+    (tmp_path / ".run.partial").mkdir()
     (tmp_path / ".index-0123456789ab.bin.99999.partial").write_bytes(b"half of it")
     stored(tmp_path, OTHERS)
-    assert len(files(tmp_path)) == 3
+    others = {"adapter-model.bin", ".notes.partial", ".run.partial"}
+    assert others < set(files(tmp_path))
+    assert len(files(tmp_path)) == 3 + len(others)
 
 
 @pytest.mark.parametrize("times", [1, 2, 5])
@@ -296,3 +303,17 @@ def test_killed_writers_never_leave_less_than_a_whole_index(tmp_path):
     read()
     stored(tmp_path, VECTORS)
     assert len(open_index(tmp_path, vectors=VECTORS).index) == N
+
+
+def test_a_snapshot_that_was_replaced_under_the_reader_is_refused_all_the_same(tmp_path, monkeypatch):
+    stored(tmp_path, VECTORS)
+    whole, overtaken = store_module._whole, iter([True])
+
+    def replaced(folder, name, manifest):
+        if next(overtaken, False):
+            save_index(folder, VectorIndex.build(OTHERS), names(len(OTHERS)), model="mf", snapshot="tiny@2")
+        return whole(folder, name, manifest)
+
+    monkeypatch.setattr(store_module, "_whole", replaced)
+    with pytest.raises(RequestError, match="is an index of tiny@2, not of tiny@1"):
+        open_index(tmp_path, snapshot="tiny@1")

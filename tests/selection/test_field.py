@@ -5,11 +5,10 @@ from dataclasses import dataclass
 import pytest
 
 from workbench.data import rolling_origin
-from workbench.errors import NotApplicable, RequestError, WorkError
+from workbench.errors import NotApplicable, RequestError, WorkError, reason
 from workbench.models import MODELS
 from workbench.models.ease import Ease
 from workbench.selection import search_all
-from workbench.selection.field import reason
 
 pytestmark = pytest.mark.usefixtures("home")
 HOW = {"tuned": False, "ks": (10,)}

@@ -144,6 +144,14 @@ class UserBatch:
         moved = (t.to(device) for t in (self.users, self.items, self.timestamps, self.offsets))
         return type(self)(**dict(zip(("users", "items", "timestamps", "offsets"), moved, strict=True)), n_items=self.n_items)
 
+    def select(self, rows: Tensor) -> Self:
+        """These requests, rows: int64 (m,), with their histories."""
+        lengths = self.lengths[rows]
+        offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+        places = torch.arange(int(offsets[-1]), device=self.device) + (self.offsets[rows] - offsets[:-1]).repeat_interleave(lengths)
+        columns = {"items": self.items[places], "timestamps": self.timestamps[places]}
+        return type(self)(users=self.users[rows], offsets=offsets, n_items=self.n_items, **columns)
+
     def history_matrix(self) -> Tensor:
         """float32 (batch, n_items), 1.0 where the item is in the history."""
         matrix = torch.zeros(len(self), self.n_items, device=self.device)

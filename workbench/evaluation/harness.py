@@ -156,13 +156,14 @@ def evaluate_lists(
     ks: Sequence[int] = (5, 10, 20),
     served: Tensor | None = None,
     fallback_name: str = "",
+    settings: dict[str, Any] | None = None,
     vectors: Tensor | None = None,
 ) -> Evaluation:
     """Judge lists that were made elsewhere, by an index, a blend, a policy, with the metrics and conventions of `evaluate`.
 
     items: int64 (n, depth), a row for each of the holdout's people, best first, `NOTHING` after a list's end; depth at least the largest k.
-    served: bool (n,), False where `fallback_name` made the list; None: nowhere. The other arguments are those of `evaluate`, and so is the
-    note in the ledger.
+    served: bool (n,), False where `fallback_name` made the list; None: nowhere. settings: what tells this maker of lists from others of the
+    name, for the ledger. The other arguments are those of `evaluate`, and so is the note in the ledger.
 
     Raises NotApplicable as `evaluate` does; ValueError, naming the person, for lists of the wrong shape, codes of no item, an item twice, a
     gap, and an item that may not be shown.
@@ -173,7 +174,7 @@ def evaluate_lists(
     if items.shape[:1] != holdout.users.shape or items.dim() != 2 or items.shape[1] < max(ks):
         raise ValueError(f"lists of {name} have shape {tuple(items.shape)}, expected {len(holdout.users)} rows of at least {max(ks)}.")
     check_lists(items, holdout, name)
-    holdout.look(name, {})
+    holdout.look(name, settings or {})
     lists = Lists.build(holdout, items, torch.ones(len(items), dtype=torch.bool) if served is None else served, vectors)
     return _judged(lists, ks, model=name, title=title or name, fallback=fallback_name, tied_share=0.0)
 

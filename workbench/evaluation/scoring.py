@@ -116,15 +116,23 @@ def _scores(model: Scorer, source: Source, users: Tensor, name: str, device: str
 
 
 @torch.no_grad()
-def rank(scorer: Scorer, asked: UserBatch, seen: UserBatch | None, k: int, ties: Tensor) -> tuple[Tensor, Tensor]:
+def rank(
+    scorer: Scorer, asked: UserBatch, seen: UserBatch | None, k: int, ties: Tensor, floor: float | None = None
+) -> tuple[Tensor, Tensor]:
     """The `k` best items that each of these people may be shown, and where `ties` decided: both (batch, k), as `top_k` gives them.
 
     asked: who asks, on any device; seen: what may not be shown to them, in the same order; ties: int64 (n_items,), on the device to score
-    on. Raises ValueError when the scores have the wrong shape or are not finite.
+    on. floor: a score at or below it says nothing, and its item is left out; None: every item is shown to who has no better.
+
+    Raises ValueError when the scores have the wrong shape or are not finite.
     """
     scores = scorer.score(asked.to(ties.device))
     if scores.shape != (len(asked), asked.n_items):
         raise ValueError(f"scores have shape {tuple(scores.shape)}, expected {(len(asked), asked.n_items)}.")
+    if floor is not None:
+        if not scores.isfinite().all():
+            raise ValueError(f"the scores of {name_of(scorer)} are not all finite.")
+        scores = scores.masked_fill(scores <= floor, -torch.inf)
     scores = scores.clone() if scores.is_inference() else scores.contiguous()  # what is written to below
     masked, n_masked = _masked(seen, asked, ties.device)
     flat = scores.view(-1)
@@ -136,7 +144,8 @@ def rank(scorer: Scorer, asked: UserBatch, seen: UserBatch | None, k: int, ties:
     finally:
         flat.index_copy_(0, masked, before)  # the scores are the model's: it may use that memory again
     n_left = asked.n_items - n_masked  # at least: what was seen twice counts twice
-    if not values.isfinite().all() or ((items != NOTHING).sum(1) < n_left.clamp(max=k)).any():  # NaN and infinity sort first, -inf last
+    few = floor is None and bool(((items != NOTHING).sum(1) < n_left.clamp(max=k)).any())
+    if few or not values.isfinite().all():  # NaN and infinity sort first, -inf last
         raise ValueError(f"the scores of {name_of(scorer)} are not all finite.")
     return items, tied
 

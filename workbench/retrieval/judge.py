@@ -1,7 +1,7 @@
 """What sources and their blend are worth: how much of what people then liked is among the candidates, by whose merit, for how many."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
@@ -112,14 +112,15 @@ def judge_blend(
             raise unknown("source that there are candidates of", name, lists)
     found = _fused(lists, names, holdout, k, fusion)
     served = found.filled > 0
-    blend = evaluate_lists(found.items, holdout, name="blend", title="Blend", ks=(k,), served=served, fallback_name="nobody")
+    told = {"sources": list(names), "k": k, **asdict(fusion)}
+    blend = evaluate_lists(found.items, holdout, name="blend", title="Blend", ks=(k,), served=served, fallback_name="nobody", settings=told)
     worth = {}
     for name in lists if alone is None else alone:
         adds = None
         others = [each for each in names if each != name]
         if contributions and name in names and name not in fusion.fallback and set(others) - set(fusion.fallback):
             less = _fused(lists, others, holdout, k, _without(fusion, name))
-            adds = compare(blend, evaluate_lists(less.items, holdout, name=f"without {name}", ks=(k,)), f"recall@{k}")
+            adds = compare(blend, evaluate_lists(less.items, holdout, name=f"without {name}", ks=(k,), settings=told), f"recall@{k}")
         worth[name] = _worth(name, lists[name][:, :k], blend, found, adds)
     left = holdout.n_items - _excluded(holdout)
     filled = (found.filled >= left.clamp(max=k)).double().mean().item()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from workbench.data import Dataset, Interactions, Side, Split, item_texts
-from workbench.errors import NotApplicable, RequestError, unknown
+from workbench.errors import NotApplicable, RequestError, reason, unknown
 from workbench.evaluation import Comparison, compare
 from workbench.models import MODELS, HasVectors, Recommender, create, learns
 from workbench.retrieval.blend import PLAIN, Fusion
@@ -17,6 +17,8 @@ from workbench.retrieval.judge import BlendWorth, gather, judge_blend
 from workbench.retrieval.sources import ItemVectors, PersonVectors, ScorerSource, Source
 from workbench.retrieval.tasks import TASKS
 
+SILENT_AT_ZERO = ("item_knn", "user_knn", "session_knn", "rp3beta")
+"""Models whose score of an item that nothing speaks for is 0, and of no item below it."""
 OTHERS = ("vectors", "neighbours", "same_groups", "lexical")
 """Sources beside the models: an index of a model's vectors asked by the person or by the last item, the items' groups, their words."""
 
@@ -58,31 +60,38 @@ def make_sources(
     *,
     models: Mapping[str, Recommender],
     side: Side,
+    failed: Mapping[str, str] | None = None,
     vectors_of: HasVectors | None = None,
     config: IndexConfig = EXACT,
 ) -> Made:
     """The sources of these names, as `parse_sources` gives them, for a log.
 
     models: those that were trained on it already; others are trained here with their defaults. ties: as `Split.ties` has it. vectors_of:
-    whose vectors "vectors", by `config`, and "neighbours", by exact cosine, look in. What the data has nothing for is left out with its
-    reason.
+    whose vectors "vectors", by `config`, and "neighbours", by exact cosine, look in. failed: models that are not to be tried again, and
+    why. What the data has nothing for, and what fails, is left out with its reason.
+
+    Raises NotApplicable when nothing is left.
     """
     made: list[Source] = []
     absent: dict[str, str] = {}
     makers: dict[str, Callable[[], Source]] = {
         "vectors": lambda: _by_person(vectors_of, config),
         "neighbours": lambda: _by_item(vectors_of),
-        "same_groups": lambda: ScorerSource("same_groups", _same_groups(side, log), ties),
-        "lexical": lambda: ScorerSource("lexical", _lexical(data), ties),
+        "same_groups": lambda: ScorerSource("same_groups", _same_groups(side, log), ties, floor=0.0),
+        "lexical": lambda: ScorerSource("lexical", _lexical(data), ties, floor=0.0),
     }
     for name in names:
+        if failed and name in failed:
+            absent[name] = failed[name]
+            continue
         try:
             if name in makers:
                 made.append(makers[name]())
             else:
-                made.append(ScorerSource(name, models[name] if name in models else create(name).fit(log), ties))
-        except NotApplicable as error:
-            absent[name] = str(error)
+                model = models[name] if name in models else create(name).fit(log)
+                made.append(ScorerSource(name, model, ties, floor=0.0 if name in SILENT_AT_ZERO else None))
+        except Exception as error:
+            absent[name] = reason(error)
     if not made:
         raise NotApplicable("; ".join(absent.values()))
     return Made(sources=made, absent=absent)
@@ -101,10 +110,14 @@ class TaskWorth:
 def judge_tasks(
     made: Made, names: Sequence[str], best: str, parts: Split, k: int, part: str = "test", fusion: Fusion = PLAIN
 ) -> dict[str, TaskWorth]:
-    """By task: the blend of the sources of these names, and the source `best` alone. A task that leaves nobody to judge is left out."""
+    """By task: the blend of the sources of these names, and the source `best` alone. A task that leaves nobody to judge is left out, and
+    without times those that ask for what was last or next.
+    """
     found = {}
     asked = [source for source in made.sources if source.name in {*names, best}]
     for task, view in TASKS.items():
+        if task != "home" and not parts.has_times:
+            continue
         holdout = view(parts, part)
         if len(holdout.users):
             worth = judge_blend(gather(asked, holdout, k), names, holdout, k, fusion, alone=(best,), contributions=False)
@@ -137,6 +150,6 @@ def _same_groups(side: Side, log: Interactions) -> SameGroups:
 
 def _lexical(data: Dataset) -> Lexical:
     texts = item_texts(data)
-    if texts is None:
+    if texts is None or not any(texts):
         raise NotApplicable("the item table has no public column with words")
     return Lexical(texts)

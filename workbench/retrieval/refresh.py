@@ -33,11 +33,13 @@ class Limits:
     gone: float = 0.0
     """Of the index's items, those that are no longer in the catalogue; beyond it: refresh."""
     drift: float = 0.01
-    """1 less the mean cosine between an item's vector now and in the index; beyond it: refresh."""
+    """1 less the mean likeness of an item's vector now and in the index; beyond it: refresh."""
     recall_lost: float = 0.02
     """Of the recall at build; beyond it: refresh, and after a refresh: rebuild."""
     changed: float = 0.5
     """Of the items, those with another vector; beyond it cells and codes were learnt from another space: rebuild."""
+    grown: float = 1.0
+    """Items more than there were when cells and codes were learnt, as a share of those; beyond it: rebuild."""
     dead: float = 0.3
     """Of the index's places, those whose item was removed or updated; beyond it: rebuild."""
 
@@ -48,8 +50,10 @@ class Staleness:
     missing: float
     gone: float
     drift: float
-    """In excess of what the index's codes lose anyway; NaN where no item is in both."""
+    """1 less the mean over items of a·b / max(|a|², |b|²), a the vector now and b the index's, in excess of what that is for vectors that
+    did not change: what the codes lose. Where all changed that is not known, and is in it. NaN where no item is in both."""
     changed: float
+    grown: float
     dead: float
     recall: float | None
     """Of the index as it is, against exact search among the current vectors; None where no queries were given."""
@@ -90,6 +94,7 @@ def staleness(
         gone=len(matched.gone) / n_index,
         drift=_drift(index, matched, as_table(vectors, manifest.config, index.dimensions)),
         changed=len(matched.changed) / n_index,
+        grown=len(item_ids) / max(1, manifest.n_built) - 1,
         dead=index.dead_share,
         recall=recall.value if recall else None,
         recall_at_build=manifest.recall.value if manifest.recall else None,
@@ -118,14 +123,14 @@ def refresh(
     """
     stored = open_index(folder)
     before = staleness(stored, vectors, item_ids, queries=queries, limits=limits)
-    built: str | None = stored.manifest.built
+    since: Manifest | None = stored.manifest
     index = _taken_in(stored, vectors, item_ids)
     recall = None if queries is None else recall_against(index, vectors, queries, _depth(stored.manifest))
     lost = (stored.manifest.recall.value - recall.value) if recall and stored.manifest.recall else 0.0
     if before.verdict == "rebuild" or index.dead_share > limits.dead or lost > limits.recall_lost:
-        index, built = VectorIndex.build(vectors, stored.manifest.config), None
+        index, since = VectorIndex.build(vectors, stored.manifest.config), None
         recall = None if queries is None or recall is None else recall_against(index, vectors, queries, recall.k)
-    manifest = save_index(folder, index, item_ids, model=model, snapshot=snapshot, recall=recall, built=built)
+    manifest = save_index(folder, index, item_ids, model=model, snapshot=snapshot, recall=recall, since=since)
     return manifest, before
 
 
@@ -187,16 +192,18 @@ def _drift(index: VectorIndex, matched: _Match, now: Floats) -> float:
     if not len(matched.places):
         return float("nan")
     held, current = (torch.from_numpy(each) for each in (index.decoded()[matched.places], now[matched.codes]))
-    cosine = torch.nn.functional.cosine_similarity(held, current, dim=1).double().numpy()
-    kept = np.setdiff1d(np.arange(len(cosine)), matched.changed)
-    lossy = cosine[kept].mean() if len(kept) else 1.0  # unchanged vectors differ by what the codes lose
-    return float(max(0.0, lossy - cosine.mean()))
+    longest = torch.maximum(held.square().sum(1), current.square().sum(1)).double()
+    likeness = ((held * current).sum(1).double() / longest).nan_to_num(nan=1.0).numpy()  # 0 / 0: nothing then, nothing now
+    same = np.setdiff1d(np.flatnonzero(longest.numpy() > 0), matched.changed)
+    lossy = likeness[same].mean() if len(same) else 1.0
+    return float(max(0.0, lossy - likeness.mean()))
 
 
 def _judged(found: Staleness, limits: Limits) -> Staleness:
     lost = 0.0 if found.recall is None or found.recall_at_build is None else found.recall_at_build - found.recall
     passed: list[tuple[bool, Call, str]] = [
         (found.changed > limits.changed, "rebuild", f"{found.changed:.0%} of the vectors changed, {limits.changed:.0%} allowed"),
+        (found.grown > limits.grown, "rebuild", f"{found.grown:.0%} more items than it was built for, {limits.grown:.0%} allowed"),
         (found.dead > limits.dead, "rebuild", f"{found.dead:.0%} of the places are dead, {limits.dead:.0%} allowed"),
         (found.age_days > limits.age_days, "refresh", f"{found.age_days:.1f} days old, {limits.age_days:g} allowed"),
         (found.missing > limits.missing, "refresh", f"{found.missing:.1%} of the catalogue missing, {limits.missing:.1%} allowed"),

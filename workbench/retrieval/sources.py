@@ -26,9 +26,11 @@ class Source(Protocol):
 class ScorerSource:
     """Anything that scores the catalogue: a model, a rule."""
 
-    def __init__(self, name: str, scorer: Scorer, ties: Tensor) -> None:
-        """ties: int64 (n_items,), the order among equal scores, as `Split.ties` has it."""
-        self.name, self.scorer, self.ties = name, scorer, ties
+    def __init__(self, name: str, scorer: Scorer, ties: Tensor, floor: float | None = None) -> None:
+        """ties: int64 (n_items,), the order among equal scores, as `Split.ties` has it. floor: scores that say nothing, at or below it: a
+        list ends before them. None: every score says something.
+        """
+        self.name, self.scorer, self.ties, self.floor = name, scorer, ties, floor
 
     def candidates(self, requests: Requests, k: int) -> Tensor:
         found = torch.full((len(requests), k), NOTHING)
@@ -36,7 +38,7 @@ class ScorerSource:
         depth = min(k, requests.asked.n_items)
         for rows in served.split(max(1, SCORE_BYTES // (4 * requests.asked.n_items))):
             some = requests.select(rows)
-            found[rows, :depth] = rank(self.scorer, some.asked, some.seen, depth, self.ties)[0]
+            found[rows, :depth] = rank(self.scorer, some.asked, some.seen, depth, self.ties, self.floor)[0]
         return found
 
 
@@ -51,7 +53,7 @@ class PersonVectors:
         rows = torch.nonzero(servable(self.model, requests))[:, 0]
         if len(rows):
             some = requests.select(rows)
-            found[rows] = self.index.search(self.model.person_vectors(some.asked), k, some.seen)[0]
+            _look_up(found, self.index, self.model.person_vectors(some.asked), rows, some)
         return found
 
 
@@ -67,9 +69,15 @@ class ItemVectors:
         rows = torch.nonzero(requests.asked.lengths)[:, 0]
         if len(rows):
             some = requests.select(rows)
-            last = some.asked.items[some.asked.offsets[1:] - 1]
-            found[rows] = self.index.search(self.vectors[last], k, some.seen)[0]
+            _look_up(found, self.index, self.vectors[some.asked.items[some.asked.offsets[1:] - 1]], rows, some)
         return found
+
+
+def _look_up(found: Tensor, index: VectorIndex, queries: Tensor, rows: Tensor, requests: Requests) -> None:
+    """Fill these rows of `found`; a query of nothing but zeros, of an item nobody had, say, is like every item alike, and gets none."""
+    some = torch.nonzero(queries.any(1))[:, 0]
+    seen = None if requests.seen is None else requests.seen.select(some)
+    found[rows[some]] = index.search(queries[some], found.shape[1], seen)[0]
 
 
 def servable(model: Scorer | HasVectors, requests: Requests) -> Tensor:

@@ -8,6 +8,7 @@ import datetime
 import hashlib
 import io
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ from workbench.retrieval.index import VectorIndex, as_table, digests_of
 from workbench.retrieval.recall import Recall
 
 MANIFEST = "manifest.json"
+OURS = re.compile(r"(index|items)-[0-9a-f]{12}\.bin|\.((index|items)-[0-9a-f]{12}\.bin|manifest\.json)\.\d+\.partial")
 WRITTEN = ("index", "items")
 
 
@@ -43,9 +45,13 @@ class Manifest:
     vectors_sha256: str
     """Of every item's vector; the same vectors, the same hash."""
     recall: Recall | None
-    """Measured when it was built."""
+    """When cells and codes were learnt; None where it was not measured."""
+    last_recall: Recall | None
+    """When the index last took in the catalogue."""
     built: str
     """When cells and codes were learnt; ISO 8601, UTC."""
+    n_built: int
+    """Items there were then."""
     refreshed: str
     """When the index last took in the catalogue; ISO 8601, UTC."""
     sha256: dict[str, str] = field(default_factory=dict)
@@ -75,11 +81,13 @@ def save_index(
     model: str,
     snapshot: str,
     recall: Recall | None = None,
-    built: str | None = None,
+    since: Manifest | None = None,
 ) -> Manifest:
     """Write the index into `folder`, which is made if need be; what is there is replaced once the new one is whole.
 
-    item_ids: the ids by code. built: when cells and codes were learnt, if not now. Raises RequestError for an item without an id.
+    item_ids: the ids by code. recall: as it is now. since: what the index was when it had these cells and codes before; None: they are new.
+
+    Raises RequestError for an item without an id.
     """
     if len(index.items) and int(index.items.max()) >= len(item_ids):
         raise RequestError(f"item {int(index.items.max())} of the index has no id: there are {len(item_ids):,}.")
@@ -103,8 +111,10 @@ def save_index(
         n_items=len(index),
         dimensions=index.dimensions,
         vectors_sha256=vectors_sha256(index.items[alive], index.digests[alive]),
-        recall=recall,
-        built=built or now,
+        recall=since.recall if since else recall,
+        last_recall=recall,
+        built=since.built if since else now,
+        n_built=since.n_built if since else len(index),
         refreshed=now,
         sha256={name: hashlib.sha256(part).hexdigest() for name, part in content.items()},
     )
@@ -116,8 +126,8 @@ def save_index(
         with whole_file(folder / MANIFEST) as path:
             write_json(path, asdict(manifest))
         kept = {_file(name, manifest.sha256[name]) for name in WRITTEN}
-        for path in (*folder.glob("*-*.bin"), *folder.glob(".*.partial")):  # the latter of writers that were killed
-            if path.name not in kept:
+        for path in folder.iterdir():  # older files, and what writers that were killed had begun
+            if OURS.fullmatch(path.name) and path.name not in kept:
                 path.unlink()
     return manifest
 
@@ -129,10 +139,9 @@ def open_index(folder: Path, *, snapshot: str | None = None, vectors: Tensor | N
 
     Raises RequestError for no index, and one of another snapshot or of other vectors; WorkError for a damaged file, with both hashes.
     """
-    manifest = read_manifest(folder)
+    manifest, content = _contents(folder, read_manifest(folder))
     if snapshot not in (None, manifest.snapshot):
         raise RequestError(f"{folder} is an index of {manifest.snapshot}, not of {snapshot}: refresh it, or build it anew.")
-    manifest, content = _contents(folder, manifest)
     table = pq.read_table(io.BytesIO(content["items"]))
     columns = {name: table[name].to_numpy() for name in ("item_code", "alive", "digest")}
     index = VectorIndex(

@@ -37,17 +37,8 @@ class Requests:
 
     def select(self, rows: Tensor) -> "Requests":
         """rows: int64 (m,)."""
-        seen = None if self.seen is None else self.asked_rows(self.seen, rows)
-        return Requests(asked=self.asked_rows(self.asked, rows), seen=seen, trained=self.trained[rows])
-
-    @staticmethod
-    def asked_rows(batch: UserBatch, rows: Tensor) -> UserBatch:
-        """These requests of a batch, rows: int64 (m,), with their histories."""
-        lengths = batch.lengths[rows]
-        offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
-        places = torch.arange(int(offsets[-1])) + (batch.offsets[rows] - offsets[:-1]).repeat_interleave(lengths)
-        columns = {"items": batch.items[places], "timestamps": batch.timestamps[places]}
-        return UserBatch(users=batch.users[rows], offsets=offsets, n_items=batch.n_items, **columns)
+        seen = None if self.seen is None else self.seen.select(rows)
+        return Requests(asked=self.asked.select(rows), seen=seen, trained=self.trained[rows])
 
 
 def home(parts: Split, part: str = "test") -> Holdout:

@@ -3,20 +3,21 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from workbench.data import Holdout
+from workbench.data import Holdout, UserBatch
 from workbench.errors import NotApplicable, RequestError, unknown
 from workbench.evaluation import Interval, bootstrap_means, evaluate_lists, split_name
 from workbench.models import HasVectors
 from workbench.retrieval.config import EXACT, IndexConfig, sweep
 from workbench.retrieval.index import VectorIndex
 from workbench.retrieval.recall import overlap
-from workbench.retrieval.sources import PersonVectors, servable
+from workbench.retrieval.sources import servable
 from workbench.retrieval.tasks import Requests
 
 BATCH = 256
@@ -178,30 +179,42 @@ def tune(
     k, cut = min(k, len(vectors)), split_name(metric)[1]
     configs = list(configs) if configs is not None else sweep(len(vectors), vectors.shape[1], k)
     exact = IndexConfig(metric=configs[0].metric) if configs else EXACT
-    requests, found, judged = Requests.of(some, some.users), [], []
+    if len({config.metric for config in configs}) > 1:
+        raise RequestError("inner products and cosines have different answers: tune for one of them.")
+    seen, found, judged = some.requests(some.users)[1], [], []
     for index, config, seconds in _built(vectors, [exact, *(each for each in configs if each != exact)]):
         if config == exact:
-            wanted = index.search(queries, k)[0]
-        found.append(measure(index, queries, wanted, seconds, singles=singles))
-        lists = PersonVectors(str(config), model, index).candidates(requests, cut)
+            wanted = index.search(queries, k, seen)[0]
+        found.append(measure(index, queries, wanted, seconds, seen=seen, singles=singles))
+        lists = index.search(queries, cut, seen)[0]
         judged.append(evaluate_lists(lists, some, name=str(config), ks=(cut,)).values(metric))
     losses = bootstrap_means({str(place): values - judged[0] for place, values in enumerate(judged)})
     measured = tuple(replace(each, loss=losses[str(place)]) for place, each in enumerate(found))
     return Frontier(measured, k, metric, len(vectors), len(queries))
 
 
-def measure(index: VectorIndex, queries: Tensor, wanted: Tensor, build_seconds: float, *, singles: int = SINGLES) -> Measured:
-    """Recall against `wanted`, int64 (n, k), exact search's answers to the queries, float (n, d); times are of `VectorIndex.search`, ids
-    and all, after a first call that is not counted.
+def measure(
+    index: VectorIndex,
+    queries: Tensor,
+    wanted: Tensor,
+    build_seconds: float,
+    *,
+    seen: UserBatch | None = None,
+    singles: int = SINGLES,
+) -> Measured:
+    """Recall against `wanted`, int64 (n, k), exact search's answers to the queries, float (n, d), less what was `seen` by each. Times are
+    of `VectorIndex.search`, ids and masks and all, after a first call that is not counted.
     """
     k = wanted.shape[1]
     found, spent = [], 0.0
-    index.search(queries[:BATCH], k)
-    for batch in queries.split(BATCH):
+    batches = [(queries[rows], _rows(seen, rows)) for rows in torch.arange(len(queries)).split(BATCH)]
+    alone = [(queries[rows], _rows(seen, rows)) for rows in (torch.arange(singles) % len(queries)).split(1)]
+    index.search(batches[0][0], k, batches[0][1])
+    for batch, had in batches:
         start = time.perf_counter()
-        found.append(index.search(batch, k)[0])
+        found.append(index.search(batch, k, had)[0])
         spent += time.perf_counter() - start
-    ms = np.array([_timed(lambda at=at: index.search(queries[at : at + 1], k)) for at in np.arange(singles) % len(queries)]) * 1000  # type: ignore[misc]
+    ms = 1000 * np.array([_timed(partial(index.search, query, k, had)) for query, had in alone])
     p50, p95, p99 = np.percentile(ms, [50, 95, 99])
     return Measured(
         config=index.config,
@@ -225,6 +238,10 @@ def _built(vectors: Tensor, configs: Sequence[IndexConfig]) -> Iterator[tuple[Ve
             if config.build == build:
                 index.set_knobs(config)
                 yield index, config, seconds
+
+
+def _rows(seen: UserBatch | None, rows: Tensor) -> UserBatch | None:
+    return None if seen is None else seen.select(rows)
 
 
 def _timed(work: Callable[[], object]) -> float:

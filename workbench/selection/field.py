@@ -1,13 +1,11 @@
 """Models side by side: one that fails is left out with its reason, and the others go on."""
 
-import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from workbench.data import Holdout, Split
-from workbench.errors import NotApplicable, RequestError, WorkError
+from workbench.errors import NotApplicable, RequestError, WorkError, reason
 from workbench.evaluation import Evaluation, by_mean, check_judged
 from workbench.selection.backtest import judge_over_windows
 from workbench.selection.search import Choice, search
@@ -21,8 +19,9 @@ class Field:
     """Why, by model, of the others."""
 
     def best(self, metric: str, kind: type) -> str | None:
-        """Of the models of a kind, `HasVectors` say, the one that validation puts first; None where there is none."""
-        found = {name: choice.validation for name, choice in self.choices.items() if isinstance(choice.early, kind)}
+        """Of the models of a kind, `HasVectors` say, that served anybody on validation the best there; None where there is none."""
+        kin = {name: choice.validation for name, choice in self.choices.items() if isinstance(choice.early, kind)}
+        found = {name: validation for name, validation in kin.items() if validation.lists.served.any()}
         return by_mean(found, metric)[0] if found else None
 
     def judge(self, holdout: Holdout, **judged: Any) -> dict[str, Evaluation]:
@@ -84,12 +83,3 @@ def search_all(names: Iterable[str], parts: Split, metric: str, **asked: Any) ->
             field._leave_out(name, error)
     field._check(errors)
     return field
-
-
-def reason(error: Exception) -> str:
-    """One line for a reader: our own errors speak for themselves, of others the kind and the place are said."""
-    told = " ".join(str(error).split())
-    if isinstance(error, RequestError | WorkError):
-        return told
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {told or 'no reason given'} ({Path(where.filename).name}, line {where.lineno})"
