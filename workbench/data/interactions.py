@@ -95,9 +95,7 @@ class Interactions:
 
     def batch(self, users: Tensor) -> "UserBatch":
         """Requests of these people (int64 codes) whose histories are the events held here."""
-        starts, lengths = self.offsets[users], self.events_per_user[users]
-        offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
-        places = torch.arange(int(offsets[-1])) + (starts - offsets[:-1]).repeat_interleave(lengths)
+        offsets, places = _runs(self.offsets[users], self.events_per_user[users])
         items, timestamps = self.items.index_select(0, places), self.timestamps.index_select(0, places)
         return UserBatch(users=users, items=items, timestamps=timestamps, offsets=offsets, n_items=self.n_items)
 
@@ -146,9 +144,7 @@ class UserBatch:
 
     def select(self, rows: Tensor) -> Self:
         """These requests, rows: int64 (m,), with their histories."""
-        lengths = self.lengths[rows]
-        offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
-        places = torch.arange(int(offsets[-1]), device=self.device) + (self.offsets[rows] - offsets[:-1]).repeat_interleave(lengths)
+        offsets, places = _runs(self.offsets[rows], self.lengths[rows])
         columns = {"items": self.items[places], "timestamps": self.timestamps[places]}
         return type(self)(users=self.users[rows], offsets=offsets, n_items=self.n_items, **columns)
 
@@ -157,3 +153,11 @@ class UserBatch:
         matrix = torch.zeros(len(self), self.n_items, device=self.device)
         matrix[self.rows, self.items] = 1.0
         return matrix
+
+
+def _runs(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """int64 (n + 1,): where each of n runs of events begins when they stand one after another; and the places they are taken from, run r
+    from starts[r] on.
+    """
+    offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+    return offsets, torch.arange(int(offsets[-1]), device=lengths.device) + (starts - offsets[:-1]).repeat_interleave(lengths)

@@ -9,9 +9,8 @@ from pydantic import Field
 from torch import Tensor
 
 from workbench.data import Holdout, Interactions, UserBatch
-from workbench.evaluation.ranking import top_k
 from workbench.models.space import Range
-from workbench.models.sparse import sparse
+from workbench.models.sparse import sparse, vote
 from workbench.models.storage import load_model, save_model
 
 CELLS = 2**22
@@ -68,9 +67,7 @@ class SessionKnn:
         asked = self._weights(batch)
         for rows in torch.arange(len(batch), device=batch.device).split(max(1, CELLS // n_sessions)):
             likeness = torch.sparse.mm(sessions, asked[rows].T.contiguous()).T / sizes.sqrt()
-            nearest, _ = top_k(likeness, min(self.config.k, n_sessions), later_first)
-            votes = torch.zeros_like(likeness).scatter_(1, nearest, likeness.gather(1, nearest))
-            scores[rows] = torch.sparse.mm(items, votes.T.contiguous()).T
+            scores[rows] = vote(likeness, self.config.k, later_first, items)
         return scores
 
     def _weights(self, batch: UserBatch) -> Tensor:

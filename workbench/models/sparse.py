@@ -44,3 +44,15 @@ def sum_over_history(weights: Tensor, batch: UserBatch) -> Tensor:
     """float32 (batch, n_items): for item j the sum of row j of `weights`, sparse (n_items, n_items), over the items of the history."""
     scores: Tensor = torch.sparse.mm(weights.to(batch.device), batch.history_matrix().T.contiguous())  # a view takes seven times as long
     return scores.T
+
+
+def vote(likeness: Tensor, k: int, ties: Tensor, items: Tensor) -> Tensor:
+    """float32 (batch, n_items): for each request the likeness of its `k` likest neighbours, summed over those that have the item.
+
+    likeness: float32 (batch, neighbours); ties: int64 (neighbours,), which of equally like ones is kept, lowest first; items: sparse
+    (n_items, neighbours), 1.0 where the neighbour has the item.
+    """
+    nearest, _ = top_k(likeness, min(k, likeness.shape[1]), ties)
+    votes = torch.zeros_like(likeness).scatter_(1, nearest, likeness.gather(1, nearest))
+    scores: Tensor = torch.sparse.mm(items, votes.T.contiguous())
+    return scores.T

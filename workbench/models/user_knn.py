@@ -9,9 +9,8 @@ from pydantic import Field
 from torch import Tensor
 
 from workbench.data import Holdout, Interactions, UserBatch
-from workbench.evaluation.ranking import top_k
 from workbench.models.space import Range
-from workbench.models.sparse import larger_first, sparse
+from workbench.models.sparse import larger_first, sparse, vote
 from workbench.models.storage import load_model, save_model
 
 CELLS = 2**24
@@ -65,9 +64,7 @@ class UserKnn:
             history = histories[rows]
             common = torch.sparse.mm(people, history.T.contiguous()).T  # (rows, n_users): items that both have
             similarity = common / ((history.sum(1, keepdim=True) * sizes).sqrt() + self.config.shrink + EPSILON)
-            nearest, _ = top_k(similarity, min(self.config.k, len(sizes)), ties)
-            votes = torch.zeros_like(similarity).scatter_(1, nearest, similarity.gather(1, nearest))
-            scores[rows] = torch.sparse.mm(items, votes.T.contiguous()).T
+            scores[rows] = vote(similarity, self.config.k, ties, items)
         return scores
 
     def save(self, directory: Path) -> None:

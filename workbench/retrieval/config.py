@@ -9,8 +9,6 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from workbench.errors import RequestError, unknown
 
-METRICS = {"inner_product": faiss.METRIC_INNER_PRODUCT, "cosine": faiss.METRIC_INNER_PRODUCT}
-"""Cosine is the inner product of vectors made of length 1, on both sides."""
 KNOBS = {"probes": ("nprobe", 1), "ef_search": ("efSearch", 16), "refine": ("k_factor_rf", 1)}
 """Ours; what FAISS calls them, and what it takes where none is given."""
 FLAT = "Flat"
@@ -23,6 +21,7 @@ class IndexConfig:
     """Of `faiss.index_factory`: Flat is exact; SQ8 keeps a byte a number; IVF1024,Flat searches some of 1,024 cells; IVF1024,PQ32x4fs half
     a byte for every other number; HNSW32 walks a graph. With ",RFlat" at the end the best found are ordered anew by their exact scores."""
     metric: Literal["inner_product", "cosine"] = "inner_product"
+    """cosine: the inner product of vectors made of length 1, on both sides."""
     probes: Annotated[int, Field(ge=1)] | None = None
     """Cells searched, of IVF; None: FAISS's 1."""
     ef_search: Annotated[int, Field(ge=1)] | None = None
@@ -71,7 +70,7 @@ EXACT = IndexConfig()
 def empty_index(config: IndexConfig, dimensions: int) -> Any:
     """An untrained FAISS index. Raises RequestError for a factory that FAISS cannot make of vectors of this length."""
     try:
-        index = faiss.index_factory(dimensions, config.factory, METRICS[config.metric])
+        index = faiss.index_factory(dimensions, config.factory, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
         why = str(error).rsplit(":", 1)[-1].strip()
         raise RequestError(f'factory = "{config.factory}" is no index of vectors of {dimensions} numbers to FAISS ({why}).') from None

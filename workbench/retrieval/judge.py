@@ -1,6 +1,6 @@
 """What sources and their blend are worth: how much of what people then liked is among the candidates, by whose merit, for how many."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
@@ -119,7 +119,7 @@ def judge_blend(
         adds = None
         others = [each for each in names if each != name]
         if contributions and name in names and name not in fusion.fallback and set(others) - set(fusion.fallback):
-            less = _fused(lists, others, holdout, k, _without(fusion, name))
+            less = _fused(lists, others, holdout, k, _among(fusion, others))
             adds = compare(blend, evaluate_lists(less.items, holdout, name=f"without {name}", ks=(k,), settings=told), f"recall@{k}")
         worth[name] = _worth(name, lists[name][:, :k], blend, found, adds)
     left = holdout.n_items - _excluded(holdout)
@@ -147,20 +147,17 @@ def _fused(lists: Mapping[str, Tensor], names: Sequence[str], holdout: Holdout, 
 
 
 def _recall(lists: Mapping[str, Tensor], holdout: Holdout, k: int, fusion: Fusion) -> float:
-    kept = Fusion(
-        weights={name: weight for name, weight in fusion.weights.items() if name in lists},
-        quotas={name: quota for name, quota in fusion.quotas.items() if name in lists},
-    )
-    items = fuse(lists, holdout.ties, k, kept).items
+    items = fuse(lists, holdout.ties, k, _among(fusion, lists)).items
     served = torch.ones(len(items), dtype=torch.bool)
     return METRICS["recall"].values(Lists.build(holdout, items, served), k).nanmean().item()
 
 
-def _without(fusion: Fusion, name: str) -> Fusion:
+def _among(fusion: Fusion, names: Collection[str]) -> Fusion:
+    """What it says of these sources."""
     return Fusion(
-        weights={each: weight for each, weight in fusion.weights.items() if each != name},
-        quotas={each: quota for each, quota in fusion.quotas.items() if each != name},
-        fallback=tuple(each for each in fusion.fallback if each != name),
+        weights={name: weight for name, weight in fusion.weights.items() if name in names},
+        quotas={name: quota for name, quota in fusion.quotas.items() if name in names},
+        fallback=tuple(name for name in fusion.fallback if name in names),
     )
 
 

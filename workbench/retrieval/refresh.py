@@ -82,19 +82,23 @@ def staleness(
 
     Raises RequestError for vectors of another length than the index's and for another number of ids.
     """
+    return _staleness(stored, _match(stored, vectors, item_ids), vectors, queries, limits, now or datetime.datetime.now(datetime.UTC))
+
+
+def _staleness(
+    stored: StoredIndex, matched: "_Match", vectors: Tensor, queries: Tensor | None, limits: Limits, now: datetime.datetime
+) -> Staleness:
     index, manifest = stored.index, stored.manifest
-    then = datetime.datetime.fromisoformat(manifest.refreshed)
-    matched = _match(stored, vectors, item_ids)
-    age = ((now or datetime.datetime.now(datetime.UTC)) - then).total_seconds() / DAY
+    age = (now - datetime.datetime.fromisoformat(manifest.refreshed)).total_seconds() / DAY
     recall = None if queries is None else recall_against(_recoded(stored, matched), vectors, queries, _depth(manifest))
     n_index = max(1, len(index))
     found = Staleness(
         age_days=age,
-        missing=len(matched.missing) / len(item_ids),
+        missing=len(matched.missing) / len(vectors),
         gone=len(matched.gone) / n_index,
         drift=_drift(index, matched, as_table(vectors, manifest.config, index.dimensions)),
         changed=len(matched.changed) / n_index,
-        grown=len(item_ids) / max(1, manifest.n_built) - 1,
+        grown=len(vectors) / max(1, manifest.n_built) - 1,
         dead=index.dead_share,
         recall=recall.value if recall else None,
         recall_at_build=manifest.recall.value if manifest.recall else None,
@@ -122,9 +126,10 @@ def refresh(
     Raises as `open_index`, `staleness` and `VectorIndex.build` do.
     """
     stored = open_index(folder)
-    before = staleness(stored, vectors, item_ids, queries=queries, limits=limits)
+    matched = _match(stored, vectors, item_ids)
+    before = _staleness(stored, matched, vectors, queries, limits, datetime.datetime.now(datetime.UTC))
     since: Manifest | None = stored.manifest
-    index = _taken_in(stored, vectors, item_ids)
+    index = _taken_in(stored, matched, vectors)
     recall = None if queries is None else recall_against(index, vectors, queries, _depth(stored.manifest))
     lost = (stored.manifest.recall.value - recall.value) if recall and stored.manifest.recall else 0.0
     if before.verdict == "rebuild" or index.dead_share > limits.dead or lost > limits.recall_lost:
@@ -178,8 +183,7 @@ def _recoded(stored: StoredIndex, matched: _Match) -> VectorIndex:
     return VectorIndex(index.config, index.index, items, alive, index.digests)
 
 
-def _taken_in(stored: StoredIndex, vectors: Tensor, item_ids: Sequence[str]) -> VectorIndex:
-    matched = _match(stored, vectors, item_ids)
+def _taken_in(stored: StoredIndex, matched: _Match, vectors: Tensor) -> VectorIndex:
     index = _recoded(stored, matched)
     for codes, take in ((matched.codes[matched.changed], index.update), (matched.missing, index.add)):
         if len(codes):
