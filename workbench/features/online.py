@@ -1,0 +1,336 @@
+"""The same features for one request at a time, out of a store that holds what is needed of the past and hears of each event as it comes."""
+
+import json
+import os
+import shutil
+from bisect import bisect_left
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from workbench.errors import RequestError, WorkError
+from workbench.features.build import (
+    HOUR,
+    FeatureFrame,
+    attribute,
+    build_features,
+    check_against,
+    make_stream,
+    stream_columns,
+    streams,
+)
+from workbench.features.definition import DAY, Feature
+from workbench.features.engines import opened
+from workbench.features.sql import CONDITIONS, Lookup, Stream, half_lives, lookups_of, source, stream_of
+from workbench.features.tables import Asked, Tables
+from workbench.files import publish_folder, write_json
+
+VERSION = 1
+Key = tuple[int, ...]
+NOTHING = float("nan")
+
+
+@dataclass
+class _Series:
+    """Of one stream and key: a row for each moment, ascending; columns as the stream's table has them, n and so on."""
+
+    times: list[int] = field(default_factory=list)
+    rows: list[dict[str, float]] = field(default_factory=list)
+
+    def before(self, moment: int) -> dict[str, float] | None:
+        """The last row strictly before."""
+        place = bisect_left(self.times, moment) - 1
+        return self.rows[place] if place >= 0 else None
+
+
+class OnlineStore:
+    """Features of one request, from the events it was told of; those of a log up to a moment come out of a folder.
+
+    Events come in order of time. What is answered at a moment holds of events strictly before it, told of already or not yet known late.
+    """
+
+    def __init__(self, definitions: Sequence[Feature], tables: Tables, allowed: Collection[str] = ()) -> None:
+        """tables: attributes and groups are read; events are not, see `of`. Raises RequestError as `build_features` does."""
+        check_against(definitions, tables, allowed=allowed)
+        self.definitions = tuple(definitions)
+        self.streams = streams(self.definitions)
+        self.counted = {stream_of(each) for each in self.definitions if each.aggregation == "distinct"}
+        self.decays = {stream: half_lives(self.definitions, stream) for stream in self.streams}
+        self.series: dict[Stream, dict[Key, _Series]] = {stream: {} for stream in self.streams}
+        self.others: dict[Stream, dict[Key, dict[int, list[int]]]] = {stream: {} for stream in self.streams}
+        self.tables = Tables(tables.events.slice(0, 0), tables.attributes, tables.groups, tables.privacy)
+        self.attributes = {each.name: attribute(each, tables)[0] for each in self.definitions if each.aggregation == "attribute"}
+        self.groups = {name: _by_item(table) for name, table in tables.groups.items() if any(each.group == name for each in definitions)}
+        self.latest = -(2**62)
+
+    @classmethod
+    def of(cls, definitions: Sequence[Feature], tables: Tables, cutoff: int, allowed: Collection[str] = ()) -> "OnlineStore":
+        """What is known at `cutoff`, microseconds since 1970 UTC, of the events before it: for requests at that moment and later."""
+        store = cls(definitions, tables, allowed)
+        known = Tables(tables.events.filter(pc.less(tables.events["timestamp"], cutoff)), tables.attributes, tables.groups, tables.privacy)
+        for stream, (rows, pairs) in _state(store.definitions, known, cutoff).items():
+            store._take(stream, rows, pairs)
+        store.latest = cutoff
+        return store
+
+    def observe(self, user: int, item: int, timestamp: int, kinds: Collection[str], value: float | None = None) -> None:
+        """An event as it happens. kinds: of "all", "liked", "disliked" those that it is, and its type.
+
+        Raises RequestError for one that is older than the last.
+        """
+        if timestamp < self.latest:
+            raise RequestError(f"an event at {timestamp} comes after one at {self.latest}: tell of events in order of time.")
+        self.latest = timestamp
+        for stream in self.streams:
+            if stream.kind in kinds:
+                for key in self._keys(stream, user, item):
+                    self._add(stream, key, user if stream.other == "user_code" else item, timestamp, value)
+
+    def features(self, user: int, items: Sequence[int], timestamp: int, given: Mapping[str, Sequence[float]] | None = None) -> Tensor:
+        """float64 (n_items, d): a row for each candidate of one request, NaN where there is nothing to say."""
+        found = torch.empty(len(items), len(self.definitions), dtype=torch.float64)
+        for place, each in enumerate(self.definitions):
+            if each.aggregation == "given":
+                found[:, place] = torch.tensor((given or {})[each.of], dtype=torch.float64)
+            elif each.entity == "context":
+                hours = timestamp // HOUR
+                found[:, place] = hours % 24 if each.aggregation == "hour" else (hours // 24 + 3) % 7
+            elif each.aggregation == "attribute":
+                found[:, place] = self.attributes[each.name][torch.tensor([user] * len(items) if each.entity == "user" else list(items))]
+            else:
+                found[:, place] = torch.tensor([self._value(each, user, item, timestamp) for item in items], dtype=torch.float64)
+        return found
+
+    def save(self, folder: Path) -> Path:
+        """The state as a folder of Parquet and JSON, there whole or not at all. Raises RequestError where there is one of the name."""
+        if folder.exists():
+            raise RequestError(f"there is a folder {folder.name} already: features are written to a new one.")
+        told = {"version": VERSION, "latest": self.latest, "definitions": [each.model_dump() for each in self.definitions]}
+        tables = {f"groups_{name}": table for name, table in self.tables.groups.items() if name in self.groups}
+        tables |= {f"attributes_{of}": table for of, table in self.tables.attributes.items()}
+        for place, stream in enumerate(self.streams):
+            tables[f"stream_{place}"], tables[f"pairs_{place}"] = self._rows(stream)
+        partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+        try:
+            partial.mkdir(parents=True)
+            write_json(partial / "features.json", told)
+            for name, table in tables.items():
+                pq.write_table(table, partial / f"{name}.parquet")
+            publish_folder(partial, folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        return folder
+
+    @classmethod
+    def open(cls, folder: Path) -> "OnlineStore":
+        """Raises WorkError for a folder that is none of ours or of a newer version."""
+        try:
+            told = json.loads((folder / "features.json").read_text(encoding="utf-8"))
+            if told["version"] != VERSION:
+                raise WorkError(f"{folder.name} has features of version {told['version']}; this workbench reads {VERSION}.")
+            definitions = [Feature.model_validate(each) for each in told["definitions"]]
+            attributes = {of: pq.read_table(folder / f"attributes_{of}.parquet") for of in ("user", "item")}
+            groups = {path.stem.removeprefix("groups_"): pq.read_table(path) for path in folder.glob("groups_*.parquet")}
+            names = [each.name for each in definitions]
+            store = cls(definitions, Tables(EMPTY, attributes, groups), allowed=names)
+            for place, stream in enumerate(store.streams):
+                store._take(stream, *(pq.read_table(folder / f"{what}_{place}.parquet") for what in ("stream", "pairs")))
+        except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+            raise WorkError(f"the features in {folder.name} cannot be read: {' '.join(str(error).split())}.") from None
+        store.latest = told["latest"]
+        return store
+
+    def _keys(self, stream: Stream, user: int, item: int) -> list[Key]:
+        match stream.entity:
+            case "user":
+                return [(user,)]
+            case "item":
+                return [(item,)]
+            case "user_item":
+                return [(user, item)]
+        return [(user, group) for group in self.groups[stream.group].get(item, ())]
+
+    def _add(self, stream: Stream, key: Key, other: int, timestamp: int, value: float | None) -> None:
+        new = stream in self.counted and self._is_new(stream, key, other, timestamp)
+        if stream.distinct is not None:
+            return
+        series = self.series[stream].setdefault(key, _Series())
+        known = timestamp + stream.delay
+        last = series.rows[-1] if series.rows else dict.fromkeys(("n", "total", "valued", "fresh"), 0.0) | {"happened": float(timestamp)}
+        same = bool(series.times) and series.times[-1] == known
+        row = dict(last)
+        age = timestamp - last["happened"]
+        for place, half in enumerate(self.decays[stream]):
+            row[f"d{place}"] = last.get(f"d{place}", 0.0) * 2.0 ** (-age / half) + 1.0
+        row |= {"timestamp": float(known), "happened": float(timestamp), "n": last["n"] + 1, "fresh": last["fresh"] + new}
+        row |= {"total": last["total"] + (value or 0.0), "valued": last["valued"] + (value is not None)}
+        earlier = last.get("latest", NOTHING) if same else NOTHING
+        row["latest"] = earlier if value is None else value if earlier != earlier else max(earlier, value)
+        if same:
+            series.rows[-1] = row
+        else:
+            series.times.append(known)
+            series.rows.append(row)
+
+    def _is_new(self, stream: Stream, key: Key, other: int, timestamp: int) -> bool:
+        """Whether the other was never there before; of a window every time is kept, else the first."""
+        times = self.others[stream].setdefault(key, {}).setdefault(other, [])
+        new = not times
+        if new or stream.distinct is not None:
+            times.append(timestamp)
+        return new
+
+    def _value(self, each: Feature, user: int, item: int, timestamp: int) -> float:
+        keys = self._keys(stream_of(each), user, item)
+        found = [value for key in keys if (value := self._of_key(each, key, timestamp)) == value]
+        return sum(found) / len(found) if found else NOTHING
+
+    def _of_key(self, each: Feature, key: Key, timestamp: int) -> float:
+        if each.aggregation == "distinct" and each.window:
+            stream = stream_of(each)
+            first, last = timestamp - stream.delay - (stream.distinct or 0), timestamp - stream.delay
+            seen = self.others[stream].get(key, {}).values()
+            return float(sum((place := bisect_left(times, last)) > 0 and times[place - 1] >= first for times in seen))
+        rows = [self._row(lookup, key, timestamp) for lookup in lookups_of(each)]
+        now, then = rows[0], rows[1] if each.window and len(rows) > 1 else None
+        inside = now is not None and (each.window is None or now["timestamp"] >= timestamp - round(each.window * DAY))
+        match each.aggregation:
+            case "count":
+                return _less("n", now, then)
+            case "distinct":
+                return _less("fresh", now, None)
+            case "mean":
+                valued = _less("valued", now, then)
+                return _less("total", now, then) / valued if valued > 0 else NOTHING
+            case "rate":
+                above = rows[2:] if each.window else rows[1:]
+                shown = _less("n", now, then)
+                return _less("n", above[0], above[1] if each.window else None) / shown if shown > 0 else NOTHING
+            case "recency":
+                return (timestamp - now["happened"]) / DAY if inside and now else NOTHING
+            case "last":
+                return now["latest"] if inside and now else NOTHING
+        half = round((each.half_life or 0) * DAY)
+        return now[f"d{self.decays[stream_of(each)].index(half)}"] * 2.0 ** (-(timestamp - now["happened"]) / half) if now else 0.0
+
+    def _row(self, lookup: Lookup, key: Key, timestamp: int) -> dict[str, float] | None:
+        series = self.series[lookup.stream].get(key)
+        return series.before(timestamp - lookup.offset) if series else None
+
+    def _take(self, stream: Stream, rows: pa.Table, pairs: pa.Table) -> None:
+        """State out of tables, as `_state` and `_rows` make them."""
+        for row in rows.to_pylist():
+            series = self.series[stream].setdefault(tuple(row.pop(key) for key in stream.keys), _Series())
+            series.times.append(row["timestamp"])
+            series.rows.append({name: NOTHING if value is None else float(value) for name, value in row.items()})
+        for row in pairs.to_pylist():
+            key = tuple(row[name] for name in stream.keys)
+            self.others[stream].setdefault(key, {}).setdefault(row["other"], []).append(row["timestamp"])
+
+    def _rows(self, stream: Stream) -> tuple[pa.Table, pa.Table]:
+        columns = stream_columns(self.definitions, stream)
+        rows: dict[str, list[Any]] = {name: [] for name in (*stream.keys, *columns)}
+        for key, series in self.series[stream].items():
+            for time, row in zip(series.times, series.rows, strict=True):
+                told = dict(zip(stream.keys, key, strict=True)) | {name: row.get(name, 0.0) for name in columns}
+                for name, value in (told | {"timestamp": time}).items():
+                    rows[name].append(None if value != value else value)
+        pairs: dict[str, list[int]] = {name: [] for name in (*stream.keys, "other", "timestamp")}
+        for key, seen in self.others[stream].items():
+            for other, times in seen.items():
+                for time in times:
+                    for name, value in zip(pairs, (*key, other, time), strict=True):
+                        pairs[name].append(value)
+        kinds = {name: pa.int64() if name in (*stream.keys, "timestamp") else pa.float64() for name in rows}
+        return (
+            pa.table({name: pa.array(values, kinds[name]) for name, values in rows.items()}),
+            pa.table({name: pa.array(values, pa.int64()) for name, values in pairs.items()}),
+        )
+
+
+EMPTY = pa.table(
+    {
+        **{name: pa.array([], pa.int64()) for name in ("user_code", "item_code", "timestamp")},
+        "value": pa.array([], pa.float64()),
+        **{name: pa.array([], pa.bool_()) for name in ("acted", "liked", "disliked")},
+        "event": pa.array([], pa.string()),
+    }
+)
+
+
+def _state(definitions: Sequence[Feature], known: Tables, cutoff: int) -> dict[Stream, tuple[pa.Table, pa.Table]]:
+    """For each stream what requests at `cutoff` or later can ask of it: the rows that a window may begin after, and the last one before
+    them; and who or what was there, where different ones are counted."""
+    found = {}
+    with opened("duckdb") as engine:
+        engine.register("events", known.events)
+        for name, table in known.groups.items():
+            engine.register(f"groups_{name}", table)
+        for place, stream in enumerate(streams(definitions)):
+            keys = ", ".join(stream.keys)
+            own = [each for each in definitions if stream in {lookup.stream for lookup in lookups_of(each)}]
+            longest = max((round((each.window or 0) * DAY) for each in own), default=0)
+            rows = known.events.slice(0, 0)
+            if stream.distinct is None:
+                make_stream(engine, f"stream_{place}", definitions, stream)
+                columns = ", ".join(stream_columns(definitions, stream))
+                later = f"lead(timestamp) OVER (PARTITION BY {keys} ORDER BY timestamp)"
+                needed = f"coalesce(later, {cutoff}) >= {cutoff - longest}"
+                rows = engine.fetch(
+                    f"SELECT {keys}, {columns} FROM (SELECT *, {later} AS later FROM stream_{place}) AS s WHERE {needed} ORDER BY {keys}, timestamp"
+                )
+            counted = any(each.aggregation == "distinct" for each in own)
+            wanted = f"timestamp + {stream.delay} >= {cutoff - (stream.distinct or 0)}" if stream.distinct is not None else "TRUE"
+            moments = "timestamp" if stream.distinct is not None else "min(timestamp) AS timestamp"
+            grouped = "" if stream.distinct is not None else f" GROUP BY {keys}, {stream.other}"
+            listed = ", ".join(dict.fromkeys((*stream.keys, f"{stream.other} AS other")))
+            query = f"SELECT DISTINCT {listed}, {moments} FROM ({source(stream)}) AS e WHERE {wanted if counted else 'FALSE'}{grouped}"
+            found[stream] = (rows, engine.fetch(f"{query} ORDER BY {keys}, other, timestamp"))
+    return found
+
+
+def _less(column: str, now: dict[str, float] | None, then: dict[str, float] | None) -> float:
+    return (now[column] if now else 0.0) - (then[column] if then else 0.0)
+
+
+def _by_item(table: pa.Table) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
+    for item, group in zip(table["item_code"].to_pylist(), table["grp"].to_pylist(), strict=True):
+        found.setdefault(item, []).append(group)
+    return found
+
+
+def parity(definitions: Sequence[Feature], tables: Tables, cutoff: int, asked: Asked, allowed: Collection[str] = ()) -> dict[str, float]:
+    """By feature: the largest difference between the offline frame and the store that starts at `cutoff` and hears of every later event.
+
+    asked: at `cutoff` or later. Infinite where one has a value and the other none.
+    """
+    offline: FeatureFrame = build_features(definitions, tables, asked, allowed=allowed)
+    store = OnlineStore.of(definitions, tables, cutoff, allowed)
+    later = tables.events.filter(pc.greater_equal(tables.events["timestamp"], cutoff)).sort_by("timestamp").to_pylist()
+    largest = torch.zeros(len(definitions), dtype=torch.float64)
+    told = 0
+    for place in torch.argsort(asked.timestamps, stable=True).tolist():
+        moment = int(asked.timestamps[place])
+        while told < len(later) and later[told]["timestamp"] < moment:
+            event = later[told]
+            store.observe(event["user_code"], event["item_code"], event["timestamp"], kinds_of(event), event["value"])
+            told += 1
+        given = {name: [float(column[place])] for name, column in asked.given.items()}
+        row, other = store.features(int(asked.users[place]), [int(asked.items[place])], moment, given)[0], offline.values[place]
+        apart = (row - other).abs()
+        apart[row.isnan() & other.isnan()] = 0.0
+        largest = torch.maximum(largest, apart.nan_to_num(nan=float("inf")))
+    return dict(zip((each.name for each in definitions), largest.tolist(), strict=True))
+
+
+def kinds_of(event: Mapping[str, Any]) -> set[str]:
+    """Of "all", "liked" and "disliked" those that a row of `Tables.events` is, and its type."""
+    return {kind for kind, flag in CONDITIONS.items() if event[flag]} | ({event["event"]} if event["event"] else set())
