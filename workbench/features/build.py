@@ -11,7 +11,7 @@ from torch import Tensor
 from workbench.errors import RequestError, unknown
 from workbench.features.definition import KINDS, Feature, check_features
 from workbench.features.engines import DuckDb, Engine, opened
-from workbench.features.sql import Lookup, Stream, expression, half_lives, lookups_of, stream_of, stream_sql
+from workbench.features.sql import Lookup, Stream, expression, group_table, half_lives, lookups_of, stream_of, stream_sql
 from workbench.features.tables import Asked, Tables
 
 HOUR = 3_600_000_000
@@ -89,14 +89,20 @@ def check_against(definitions: Sequence[Feature], tables: Tables, asked: Asked |
         if each.group and each.group not in tables.groups:
             raise unknown(f"grouping of items (feature {each.name})", each.group, tables.groups)
         if each.aggregation == "attribute":
-            known = [name for name in tables.attributes[each.entity].column_names if name != f"{each.entity}_code"]
-            if each.of not in known:
+            if each.of not in (known := tables.columns_of(each.entity)):
                 raise unknown(f"column of {each.entity}s (feature {each.name})", each.of, known)
         if each.aggregation == "given" and asked is not None:
             if each.of not in asked.given:
                 raise unknown(f"column handed over with candidates (feature {each.name})", each.of, asked.given)
-            if asked.given[each.of].isinf().any():
-                raise RequestError(f"the feature {each.name}: {each.of} is infinite for a candidate; hand over NaN where there is nothing.")
+            check_given(each, asked.given[each.of], len(asked))
+
+
+def check_given(each: Feature, values: Tensor, n: int) -> None:
+    """Raises RequestError for a column handed over that has not a finite number, or NaN, for each of n candidates."""
+    if values.shape != (n,):
+        raise RequestError(f"the feature {each.name}: {each.of} has shape {tuple(values.shape)}; there are {n} candidates.")
+    if values.isinf().any():
+        raise RequestError(f"the feature {each.name}: {each.of} is infinite for a candidate; hand over NaN where there is nothing.")
 
 
 def streams(definitions: Sequence[Feature]) -> list[Stream]:
@@ -121,7 +127,7 @@ def _query(engine: Engine, definitions: Sequence[Feature], tables: Tables, asked
     engine.register("events", tables.events)
     engine.register("asked", asked.table())
     for group in {each.group for each in definitions if each.group}:
-        engine.register(f"groups_{group}", tables.groups[group])
+        engine.register(group_table(group), tables.groups[group])
     named = {stream: f"stream_{place}" for place, stream in enumerate(streams(definitions))}
     for stream, name in named.items():
         make_stream(engine, name, definitions, stream)
@@ -143,7 +149,7 @@ def _make_values(engine: Engine, name: str, own: Sequence[Feature], named: dict[
     """A table of the features of one entity: by its keys and the moment; of groups by the place of who asked."""
     first, keys = own[0], named_keys(own)
     grouped = first.entity == "user_group"
-    pairs = f"SELECT a.place, a.user_code, g.grp, a.timestamp FROM asked AS a JOIN groups_{first.group} AS g ON a.item_code = g.item_code"
+    pairs = f"SELECT a.place, a.user_code, g.grp, a.timestamp FROM asked AS a JOIN {group_table(first.group)} AS g ON a.item_code = g.item_code"
     wanted = f"wanted_{name}"
     engine.make(wanted, f"SELECT DISTINCT {', '.join(keys)}, timestamp FROM {f'({pairs}) AS p' if grouped else 'asked'}")
     at: dict[Lookup, str] = {}
@@ -189,7 +195,15 @@ def _without_events(each: Feature, tables: Tables, asked: Asked, names: dict[str
     table, known = attribute(each, tables)
     if each.category:
         names[each.name] = known
+    check_codes(each, codes, len(table))
     return table[codes]
+
+
+def check_codes(each: Feature, codes: Tensor, n: int) -> None:
+    """Raises RequestError for a code without a row of attributes."""
+    strange = codes[(codes < 0) | (codes >= n)]
+    if len(strange):
+        raise RequestError(f"the feature {each.name}: there is no {each.entity} {int(strange[0])}; codes are from 0 to {n - 1}.")
 
 
 def attribute(each: Feature, tables: Tables) -> tuple[Tensor, tuple[str, ...]]:

@@ -41,21 +41,23 @@ def standard_features(tables: Tables, given: Sequence[str] = (), sensitive: Coll
         feature("weekday", "context", "weekday", privacy="public"),
     ]
     for group in tables.groups:
+        if tables.privacy.get(group) == "sensitive":
+            continue
         found += [
-            feature(f"{group}_events", "user_group", "count", group=group),
-            feature(f"{group}_liked_events", "user_group", "count", events="liked", group=group),
-            feature(f"{group}_mean", "user_group", "mean", group=group),
-            feature(f"{group}_liked", "user_group", "rate", of="liked", group=group),
-            feature(f"{group}_recency", "user_group", "recency", group=group),
+            feature(f"with_{group}_events", "user_group", "count", group=group),
+            feature(f"with_{group}_liked_events", "user_group", "count", events="liked", group=group),
+            feature(f"with_{group}_mean", "user_group", "mean", group=group),
+            feature(f"with_{group}_liked", "user_group", "rate", of="liked", group=group),
+            feature(f"with_{group}_recency", "user_group", "recency", group=group),
         ]
     found += [_typed(kind, entity) for kind in tables.event_types if kind not in KINDS for entity in ("user", "item")]
-    numbers = [name for name in tables.attributes["item"].column_names if tables.privacy.get(name) == "public" and _is_number(tables, name)]
-    found += [feature(f"item_{name}", "item", "attribute", of=name, privacy="public") for name in numbers]
-    known = [name for name in tables.attributes["user"].column_names if tables.privacy.get(name) == "sensitive"]
+    numbers = [name for name in tables.columns_of("item") if tables.privacy.get(name) == "public" and _is_number(tables, name)]
+    found += [feature(f"its_{name}", "item", "attribute", of=name, privacy="public") for name in numbers]
+    known = [name for name in tables.columns_of("user") if tables.privacy.get(name) == "sensitive"]
     for name in sensitive:
         if name not in known:
             raise unknown("sensitive column of people", name, known)
-        found.append(feature(f"person_{name}", "user", "attribute", of=name, category=True, privacy="sensitive"))
+        found.append(feature(f"their_{name}", "user", "attribute", of=name, category=True, privacy="sensitive"))
     return [each for each in found if _fed(each, tables)]
 
 
@@ -80,7 +82,7 @@ def chosen_features(definitions: Sequence[Feature], groups: Collection[str]) -> 
 
 def _typed(kind: str, entity: str) -> Feature:
     whose = {"user": "person", "item": "item"}[entity]
-    return feature(f"{whose}_{kind}_events", entity, "count", events=kind)
+    return feature(f"{whose}_events_{kind}s", entity, "count", events=kind)
 
 
 def _fed(each: Feature, tables: Tables) -> bool:

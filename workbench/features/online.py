@@ -1,6 +1,7 @@
 """The same features for one request at a time, out of a store that holds what is needed of the past and hears of each event as it comes."""
 
 import json
+import math
 import os
 import shutil
 from bisect import bisect_left
@@ -15,22 +16,26 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from workbench.errors import RequestError, WorkError
+from workbench.data.source import sha256_of
+from workbench.errors import RequestError, WorkError, unknown
 from workbench.features.build import (
     HOUR,
     FeatureFrame,
     attribute,
     build_features,
     check_against,
+    check_codes,
+    check_given,
     make_stream,
     stream_columns,
     streams,
 )
-from workbench.features.definition import DAY, Feature
+from workbench.features.definition import DAY, KINDS, Feature
 from workbench.features.engines import opened
-from workbench.features.sql import CONDITIONS, Lookup, Stream, half_lives, lookups_of, source, stream_of
+from workbench.features.sql import CONDITIONS, Lookup, Stream, group_table, half_lives, lookups_of, source, stream_of
 from workbench.features.tables import Asked, Tables
 from workbench.files import publish_folder, write_json
+from workbench.paths import checked_name
 
 VERSION = 1
 Key = tuple[int, ...]
@@ -59,16 +64,19 @@ class OnlineStore:
     def __init__(self, definitions: Sequence[Feature], tables: Tables, allowed: Collection[str] = ()) -> None:
         """tables: attributes and groups are read; events are not, see `of`. Raises RequestError as `build_features` does."""
         check_against(definitions, tables, allowed=allowed)
+        self._begin(definitions, tables)
+
+    def _begin(self, definitions: Sequence[Feature], tables: Tables) -> None:
         self.definitions = tuple(definitions)
         self.streams = streams(self.definitions)
         self.counted = {stream_of(each) for each in self.definitions if each.aggregation == "distinct"}
         self.decays = {stream: half_lives(self.definitions, stream) for stream in self.streams}
         self.series: dict[Stream, dict[Key, _Series]] = {stream: {} for stream in self.streams}
         self.others: dict[Stream, dict[Key, dict[int, list[int]]]] = {stream: {} for stream in self.streams}
-        self.tables = Tables(tables.events.slice(0, 0), tables.attributes, tables.groups, tables.privacy)
+        self.tables = tables
         self.attributes = {each.name: attribute(each, tables)[0] for each in self.definitions if each.aggregation == "attribute"}
         self.groups = {name: _by_item(table) for name, table in tables.groups.items() if any(each.group == name for each in definitions)}
-        self.latest = -(2**62)
+        self.since = self.latest = -(2**62)
 
     @classmethod
     def of(cls, definitions: Sequence[Feature], tables: Tables, cutoff: int, allowed: Collection[str] = ()) -> "OnlineStore":
@@ -77,14 +85,17 @@ class OnlineStore:
         known = Tables(tables.events.filter(pc.less(tables.events["timestamp"], cutoff)), tables.attributes, tables.groups, tables.privacy)
         for stream, (rows, pairs) in _state(store.definitions, known, cutoff).items():
             store._take(stream, rows, pairs)
-        store.latest = cutoff
+        store.since = store.latest = cutoff
         return store
 
     def observe(self, user: int, item: int, timestamp: int, kinds: Collection[str], value: float | None = None) -> None:
         """An event as it happens. kinds: of "all", "liked", "disliked" those that it is, and its type.
 
-        Raises RequestError for one that is older than the last.
+        Raises RequestError for one that is older than the last, and for a value that is infinite; one that is no number is none.
         """
+        if value is not None and math.isinf(value):
+            raise RequestError(f"an event's value is {value}: tell of it without one.")
+        value = None if value is None or math.isnan(value) else value
         if timestamp < self.latest:
             raise RequestError(f"an event at {timestamp} comes after one at {self.latest}: tell of events in order of time.")
         self.latest = timestamp
@@ -94,16 +105,27 @@ class OnlineStore:
                     self._add(stream, key, user if stream.other == "user_code" else item, timestamp, value)
 
     def features(self, user: int, items: Sequence[int], timestamp: int, given: Mapping[str, Sequence[float]] | None = None) -> Tensor:
-        """float64 (n_items, d): a row for each candidate of one request, NaN where there is nothing to say."""
+        """float64 (n_items, d): a row for each candidate of one request, NaN where there is nothing to say.
+
+        Raises RequestError for a moment before the store begins, a column not handed over, and codes that are none.
+        """
+        if timestamp < self.since:
+            raise RequestError(f"the store knows what was so at {self.since} and later, not at {timestamp}.")
         found = torch.empty(len(items), len(self.definitions), dtype=torch.float64)
         for place, each in enumerate(self.definitions):
             if each.aggregation == "given":
-                found[:, place] = torch.tensor((given or {})[each.of], dtype=torch.float64)
+                if each.of not in (given or {}):
+                    raise unknown(f"column handed over with candidates (feature {each.name})", each.of, given or {})
+                handed = torch.tensor((given or {})[each.of], dtype=torch.float64)
+                check_given(each, handed, len(items))
+                found[:, place] = handed
             elif each.entity == "context":
                 hours = timestamp // HOUR
                 found[:, place] = hours % 24 if each.aggregation == "hour" else (hours // 24 + 3) % 7
             elif each.aggregation == "attribute":
-                found[:, place] = self.attributes[each.name][torch.tensor([user] * len(items) if each.entity == "user" else list(items))]
+                codes = torch.tensor([user] * len(items) if each.entity == "user" else list(items), dtype=torch.int64)
+                check_codes(each, codes, len(self.attributes[each.name]))
+                found[:, place] = self.attributes[each.name][codes]
             else:
                 found[:, place] = torch.tensor([self._value(each, user, item, timestamp) for item in items], dtype=torch.float64)
         return found
@@ -112,17 +134,20 @@ class OnlineStore:
         """The state as a folder of Parquet and JSON, there whole or not at all. Raises RequestError where there is one of the name."""
         if folder.exists():
             raise RequestError(f"there is a folder {folder.name} already: features are written to a new one.")
-        told = {"version": VERSION, "latest": self.latest, "definitions": [each.model_dump() for each in self.definitions]}
-        tables = {f"groups_{name}": table for name, table in self.tables.groups.items() if name in self.groups}
-        tables |= {f"attributes_{of}": table for of, table in self.tables.attributes.items()}
+        read = {(each.entity, each.of) for each in self.definitions if each.aggregation == "attribute"}
+        tables = {group_table(name): table for name, table in self.tables.groups.items() if name in self.groups}
+        for of, table in self.tables.attributes.items():
+            tables[f"attributes_{of}"] = table.select([f"{of}_code", *(name for name in self.tables.columns_of(of) if (of, name) in read)])
         for place, stream in enumerate(self.streams):
             tables[f"stream_{place}"], tables[f"pairs_{place}"] = self._rows(stream)
         partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
         try:
             partial.mkdir(parents=True)
-            write_json(partial / "features.json", told)
             for name, table in tables.items():
                 pq.write_table(table, partial / f"{name}.parquet")
+            files = {path.name: sha256_of(path) for path in sorted(partial.iterdir())}
+            told = {"version": VERSION, "since": self.since, "latest": self.latest, "files": files}
+            write_json(partial / "features.json", {**told, "definitions": [each.model_dump() for each in self.definitions]})
             publish_folder(partial, folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -130,21 +155,26 @@ class OnlineStore:
 
     @classmethod
     def open(cls, folder: Path) -> "OnlineStore":
-        """Raises WorkError for a folder that is none of ours or of a newer version."""
+        """Raises WorkError for a folder that is none of ours, is damaged, or is of a newer version."""
         try:
             told = json.loads((folder / "features.json").read_text(encoding="utf-8"))
             if told["version"] != VERSION:
                 raise WorkError(f"{folder.name} has features of version {told['version']}; this workbench reads {VERSION}.")
+            for name, expected in told["files"].items():
+                if (actual := sha256_of(folder / f"{checked_name('file', name.removesuffix('.parquet'))}.parquet")) != expected:
+                    raise WorkError(f"the features in {folder.name} are damaged: {name} hashes to {actual[:12]}, not {expected[:12]}.")
             definitions = [Feature.model_validate(each) for each in told["definitions"]]
-            attributes = {of: pq.read_table(folder / f"attributes_{of}.parquet") for of in ("user", "item")}
-            groups = {path.stem.removeprefix("groups_"): pq.read_table(path) for path in folder.glob("groups_*.parquet")}
-            names = [each.name for each in definitions]
-            store = cls(definitions, Tables(EMPTY, attributes, groups), allowed=names)
+            names = {each.group for each in definitions if each.group}
+            groups = {name: pq.read_table(folder / f"{group_table(name)}.parquet") for name in names}
+            kept = [of for of in ("user", "item") if f"attributes_{of}.parquet" in told["files"]]
+            attributes = {of: pq.read_table(folder / f"attributes_{of}.parquet") for of in kept}
+            store = cls.__new__(cls)
+            store._begin(definitions, Tables(EMPTY, attributes, groups))
             for place, stream in enumerate(store.streams):
                 store._take(stream, *(pq.read_table(folder / f"{what}_{place}.parquet") for what in ("stream", "pairs")))
-        except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+            store.since, store.latest = int(told["since"]), int(told["latest"])
+        except (OSError, KeyError, ValueError, TypeError, AttributeError, pa.ArrowException) as error:
             raise WorkError(f"the features in {folder.name} cannot be read: {' '.join(str(error).split())}.") from None
-        store.latest = told["latest"]
         return store
 
     def _keys(self, stream: Stream, user: int, item: int) -> list[Key]:
@@ -272,7 +302,7 @@ def _state(definitions: Sequence[Feature], known: Tables, cutoff: int) -> dict[S
     with opened("duckdb") as engine:
         engine.register("events", known.events)
         for name, table in known.groups.items():
-            engine.register(f"groups_{name}", table)
+            engine.register(group_table(name), table)
         for place, stream in enumerate(streams(definitions)):
             keys = ", ".join(stream.keys)
             own = [each for each in definitions if stream in {lookup.stream for lookup in lookups_of(each)}]
@@ -333,4 +363,4 @@ def parity(definitions: Sequence[Feature], tables: Tables, cutoff: int, asked: A
 
 def kinds_of(event: Mapping[str, Any]) -> set[str]:
     """Of "all", "liked" and "disliked" those that a row of `Tables.events` is, and its type."""
-    return {kind for kind, flag in CONDITIONS.items() if event[flag]} | ({event["event"]} if event["event"] else set())
+    return {kind for kind, flag in CONDITIONS.items() if event[flag]} | ({event["event"]} - {None, *KINDS})

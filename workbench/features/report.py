@@ -13,6 +13,7 @@ from workbench.features.build import FeatureFrame
 from workbench.features.catalogue import group_of
 from workbench.features.definition import Feature
 
+Values = npt.NDArray[np.float64]
 BINS = 10
 LEAST = 1e-4
 """Share that a bin without anybody is taken for, so that the index is finite."""
@@ -25,22 +26,29 @@ SUSPICIOUS = 0.95
 def stability_index(before: Tensor, after: Tensor, category: bool = False) -> float:
     """Σ (q − p) ln(q / p) over bins, with p and q the shares of `before` and `after` in each (the population stability index; Siddiqi 2006).
 
-    before, after: float (n,), (m,); NaN is a bin of its own. The others are tenths of `before`, or, of a category, its names. At least 0; 0
-    where both are alike; NaN where one of them has no rows.
+    before, after: float (n,), (m,); NaN is a bin of its own, and so is each value that a tenth of `before` has, or, of a category, each name,
+    and each that is new. What is left is in tenths. At least 0; 0 where both are alike; NaN where one of them has no rows.
     """
     if not len(before) or not len(after):
         return math.nan
     a, b = (x.double().numpy() for x in (before, after))
     known = a[~np.isnan(a)]
-    edges = np.unique(known if category else np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1])) if len(known) else np.empty(0)
-    p, q = (_shares(values, edges) for values in (a, b))
+    values, counts = np.unique(known, return_counts=True)
+    own = values if category else values[counts * BINS >= len(known)]
+    rest = known[~np.isin(known, own)]
+    edges = np.unique(np.quantile(rest, np.linspace(0, 1, BINS + 1)[1:-1])) if len(rest) else np.empty(0)
+    p, q = (_shares(each, own, edges) for each in (a, b))
     return float(((q - p) * np.log(q / p)).sum())
 
 
-def _shares(values: npt.NDArray[np.float64], edges: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _shares(values: Values, own: Values, edges: Values) -> Values:
     missing = np.isnan(values)
-    counts = np.bincount(np.searchsorted(edges, values[~missing], side="right"), minlength=len(edges) + 1)
-    shares: npt.NDArray[np.float64] = np.append(counts, missing.sum()) / len(values)
+    known = values[~missing]
+    place = np.searchsorted(own, known)
+    alone = np.isin(known, own)
+    bins = np.where(alone, place, len(own) + np.searchsorted(edges, known, side="right"))
+    counts = np.bincount(bins, minlength=len(own) + len(edges) + 1)
+    shares: Values = np.append(counts, missing.sum()) / len(values)
     return np.maximum(shares, LEAST)
 
 

@@ -73,12 +73,17 @@ def condition(kind: str) -> str:
     return CONDITIONS.get(kind) or "event = '" + kind.replace("'", "''") + "'"
 
 
+def group_table(group: str) -> str:
+    """What engines call a grouping, whatever its card does."""
+    return f"groups_{group.encode().hex()}"
+
+
 def source(stream: Stream) -> str:
     """SQL for the events of a stream's kind with its keys."""
     chosen = f"SELECT user_code, item_code, timestamp, value FROM events WHERE {condition(stream.kind)}"
     if stream.entity != "user_group":
         return chosen
-    return f"SELECT e.*, g.grp FROM ({chosen}) AS e JOIN groups_{stream.group} AS g ON e.item_code = g.item_code"
+    return f"SELECT e.*, g.grp FROM ({chosen}) AS e JOIN {group_table(stream.group)} AS g ON e.item_code = g.item_code"
 
 
 def stream_sql(stream: Stream, decays: Sequence[int], fresh: bool) -> str:

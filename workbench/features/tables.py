@@ -23,13 +23,20 @@ class Tables:
     """user_code, item_code, timestamp: int64, microseconds since 1970 UTC; value: float64 or null; acted, liked, disliked: bool; event: text
     or null."""
     attributes: Mapping[str, pa.Table] = field(default_factory=dict)
-    """Of "user" and "item": the code and columns of text; one row each."""
+    """Of "user" and "item": the code and columns of text; one row each, for every code from 0 on."""
     groups: Mapping[str, pa.Table] = field(default_factory=dict)
     """By grouping of items: item_code, grp, int64; a row for each group an item is in."""
     privacy: Mapping[str, str] = field(default_factory=dict)
+    """The class of each column and grouping."""
 
     def __post_init__(self) -> None:
-        """Raises RequestError for a key or moment that is missing and a value that is infinite."""
+        """Raises RequestError for a key or moment that is missing, a value that is infinite, and attributes that are not of codes from 0 on. A
+        value that is no number is none.
+        """
+        values = self.events["value"]
+        missing = pc.if_else(pc.is_nan(values), pa.scalar(None, pa.float64()), values)
+        object.__setattr__(self, "events", self.events.set_column(self.events.column_names.index("value"), "value", missing))
+        object.__setattr__(self, "attributes", {of: _by_code(of, table) for of, table in self.attributes.items()})
         for name in ("user_code", "item_code", "timestamp"):
             if self.events[name].null_count:
                 raise RequestError(f"{self.events[name].null_count:,} events have no {name}: set them apart before features are made.")
@@ -56,8 +63,12 @@ class Tables:
             events=events,
             attributes={of: _attributes(data, f"{of}s") for of in ("user", "item")},
             groups={name: item_groups(data, name) for name, by in data.card.slices.items() if by.table == "items"},
-            privacy=dict(data.card.privacy),
+            privacy={**{name: data.card.privacy.get(by.column, "public") for name, by in data.card.slices.items()}, **data.card.privacy},
         )
+
+    def columns_of(self, entity: str) -> list[str]:
+        """Attributes of users or items."""
+        return [name for name in self.attributes[entity].column_names if name != f"{entity}_code"] if entity in self.attributes else []
 
     @property
     def event_types(self) -> list[str]:
@@ -69,6 +80,14 @@ class Tables:
         usual: dict[str, Any] = {"value": np.full(n, 5.0), "acted": [True] * n, "liked": [True] * n, "disliked": [False] * n}
         more = pa.table({**usual, "event": pa.nulls(n, pa.string()), **columns}).select(COLUMNS).cast(self.events.schema)
         return Tables(pa.concat_tables([self.events, more]), self.attributes, self.groups, self.privacy)
+
+
+def _by_code(entity: str, table: pa.Table) -> pa.Table:
+    code = f"{entity}_code"
+    ordered = table.sort_by(code)
+    if ordered[code].to_pylist() != list(range(len(ordered))):
+        raise RequestError(f"the attributes of {entity}s should have one row for each code from 0 on.")
+    return ordered
 
 
 def _attributes(data: Dataset, table: str) -> pa.Table:

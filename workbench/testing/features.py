@@ -3,6 +3,8 @@
 from collections.abc import Callable
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
@@ -15,8 +17,8 @@ Build = Callable[[Tables, Asked], Tensor]
 def check_point_in_time(build: Build, tables: Tables, asked: Asked, *, seed: int = 0, events: int = 20) -> None:
     """Put events at and after the moment of requests into the log, and find every feature of theirs unchanged.
 
-    Tried for the first, the middle and the last moment asked for, each with `events` events of the same people and items and of others.
-    Raises AssertionError, naming the row and the column, for a feature that saw one.
+    They are of every kind: liked, disliked, neither, of each type there is. Tried for the first, the middle and the last moment asked for, each with `events` events of the same people and items and of others.
+    Raises AssertionError, naming the row and the column, for a feature that saw one; there must be somebody who asks.
     """
     rng = np.random.default_rng(seed)
     moments = asked.timestamps.unique()
@@ -27,7 +29,10 @@ def check_point_in_time(build: Build, tables: Tables, asked: Asked, *, seed: int
         mine, any_user, any_item = rng.integers(len(rows), size=events), asked.users.numpy(), asked.items.numpy()
         users = np.where(rng.random(events) < 0.7, some.users.numpy()[mine], rng.choice(any_user, events))
         items = np.where(rng.random(events) < 0.7, some.items.numpy()[mine], rng.choice(any_item, events))
-        before, after = build(tables, some), build(tables.extended(user_code=users, item_code=items, timestamp=at), some)
+        flags = {name: rng.random(events) < 0.5 for name in ("liked", "disliked")}
+        types = pa.array(rng.choice([*tables.event_types, ""], events), pa.string())
+        more = tables.extended(user_code=users, item_code=items, timestamp=at, event=pc.if_else(pc.equal(types, ""), None, types), **flags)
+        before, after = build(tables, some), build(more, some)
         same = (before == after) | (before.isnan() & after.isnan())
         if not same.all():
             row, column = torch.nonzero(~same)[0].tolist()

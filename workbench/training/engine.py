@@ -12,10 +12,10 @@ from typing import Any
 
 from workbench.data import Holdout, Interactions
 from workbench.errors import RequestError
-from workbench.evaluation.scoring import Scorer, name_of
+from workbench.evaluation.scoring import name_of
 from workbench.training.checkpoint import Checkpoints
 from workbench.training.device import Device, choose_device, threads
-from workbench.training.judge import Judge
+from workbench.training.judge import Judge, JudgeCall
 from workbench.training.learning import Learning
 from workbench.training.objective import Objective
 from workbench.training.progress import Progress
@@ -57,12 +57,21 @@ class Engine:
         return choose_device(self.device, self.precision, self.threads)
 
     def train(
-        self, objective: Objective, learning: Learning, *, model: Scorer, kind: str, train: Interactions, valid: Holdout | None = None
+        self,
+        objective: Objective,
+        learning: Learning,
+        *,
+        model: Any,
+        kind: str,
+        train: Interactions | None = None,
+        valid: Holdout | None = None,
+        judge: JudgeCall | None = None,
     ) -> Training:
         """Teach the objective's network, and leave it on the CPU with the weights of the best epoch on `valid`, or else the last ones.
 
         model: what is judged on `valid` after an epoch, it scores with the same network. kind: its name in `MODELS`. train: what the
-        objective's examples come from; a checkpoint of other data is refused.
+        objective's examples come from; a checkpoint of other data is refused, so without it there are none. judge: in place of `valid`,
+        what says how good the network is after an epoch.
 
         Raises WorkError when a loss is not finite (with step and examples) and when a checkpoint is damaged; RequestError for a device that
         is not here and for checkpoints of another training. Ctrl-C and SIGTERM end training as KeyboardInterrupt; its checkpoints stay.
@@ -70,8 +79,11 @@ class Engine:
         device, processes = self.chosen(), self.devices * self.num_nodes
         if objective.n_examples < processes:
             raise RequestError(f"{name_of(model)} has {objective.n_examples} examples to learn from; each process needs one at least.")
-        judge = Judge.of(model, valid, learning.watch) if valid is not None else None
-        kept = Checkpoints(self.checkpoints, self._identity(objective, kind, model, train, valid)) if self.checkpoints else None
+        judge = Judge.of(model, valid, learning.watch) if valid is not None else judge
+        if self.checkpoints and train is None:
+            raise RequestError(f"{name_of(model)} keeps no checkpoints: train it in one go.")
+        identity = self._identity(objective, kind, model, train, valid) if train is not None else {}
+        kept = Checkpoints(self.checkpoints, identity) if self.checkpoints else None
         start = kept.newest() if kept else None
         if self.minutes is not None and not self.checkpoints:
             raise RequestError(f"minutes = {self.minutes:g} needs a folder for checkpoints to go on from.")
@@ -86,7 +98,7 @@ class Engine:
         learning: Learning,
         name: str,
         device: Device,
-        judge: Judge | None,
+        judge: JudgeCall | None,
         kept: Checkpoints | None,
         start: Path | None,
     ) -> Training:

@@ -19,7 +19,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from workbench.errors import WorkError
 from workbench.training.checkpoint import Checkpoints, read_checkpoint, write_checkpoint
-from workbench.training.judge import Judge
+from workbench.training.judge import JudgeCall
 from workbench.training.learning import Learning
 from workbench.training.objective import Objective
 from workbench.training.progress import Progress
@@ -173,7 +173,7 @@ class Watch(Callback):
 
     def __init__(
         self,
-        judge: Judge | None,
+        judge: JudgeCall | None,
         checkpoints: Checkpoints | None,
         progress: Progress,
         meter: Meter,

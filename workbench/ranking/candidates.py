@@ -1,0 +1,122 @@
+"""Examples out of the funnel: candidates of a stage's retriever, features as of the request, labels from what came after."""
+
+from collections.abc import Collection, Sequence
+
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+
+from workbench.evaluation.ranking import NOTHING
+from workbench.evaluation.scoring import SCORE_BYTES
+from workbench.features import Asked, Feature, Tables, build_features, standard_features
+from workbench.features.sql import CONDITIONS
+from workbench.ranking.examples import Examples
+from workbench.ranking.stages import Stage
+from workbench.retrieval import Fusion, Made, Requests, ScorerSource, fuse
+from workbench.retrieval.judge import PEOPLE
+from workbench.retrieval.sources import servable
+
+TASKS = ("all", "liked")
+"""Of MovieLens: watched, and liked given watched."""
+
+
+def given_columns(names: Sequence[str]) -> list[str]:
+    """What retrieval hands over with each candidate: its place in the blend, how many sources had it, its rank and score with each."""
+    return ["place", "sources", *(f"{what} {name}" for name in names for what in ("rank", "score"))]
+
+
+def make_examples(
+    stage: Stage,
+    made: Made,
+    k: int,
+    tables: Tables,
+    *,
+    users: Tensor | None = None,
+    definitions: Sequence[Feature] | None = None,
+    tasks: tuple[str, ...] = TASKS,
+    sensitive: Collection[str] = (),
+    fusion: Fusion | None = None,
+) -> Examples:
+    """One request for each of these people, int64 (r,) ascending, at the moment of their first event in the stage's part; None: everyone
+    with an event there.
+
+    made: sources that learnt from `stage.log`. k: candidates for each request. definitions: of features; None for the standard ones.
+    tasks: kinds of events that labels are about. sensitive: columns of people that may be learnt from, each named on purpose.
+    """
+    users = stage.people if users is None else users
+    first, last = stage.moments(users)
+    items, given_by, given = _retrieved(stage, made, k, users, made.fusion() if fusion is None else fusion)
+    shown = items != NOTHING
+    lengths = shown.sum(1)
+    rows = torch.arange(len(users)).repeat_interleave(lengths)
+    flat = items[shown]
+    columns = {name: values[shown] for name, values in given.items()}
+    asked = Asked(users[rows], flat, first[rows], columns)
+    if definitions is None:
+        definitions = standard_features(tables, list(columns), sensitive)
+    labels = torch.stack([_came_of(tables, kind, users, first, last, rows, flat, stage.part.n_items) for kind in tasks], dim=1)
+    return Examples(
+        users=users,
+        moments=first,
+        offsets=torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]),
+        items=flat,
+        features=build_features(definitions, tables, asked, allowed=sensitive),
+        labels=labels,
+        tasks=tasks,
+        n_relevant=stage.holdout.truth.events_per_user[users],
+        given_by=given_by[shown],
+        sources=made.names,
+        retriever=f"{', '.join(made.names)}; {k} candidates",
+    )
+
+
+def _retrieved(stage: Stage, made: Made, k: int, users: Tensor, fusion: Fusion) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """int64 (r, k): items and who gave them; and float64 (r, k) each: what is handed over with them."""
+    size = max(1, min(PEOPLE, SCORE_BYTES // (4 * stage.part.n_items)))
+    items, given_by, given = [], [], []
+    for some in users.split(size):
+        requests = Requests.of(stage.holdout, some)
+        lists = {source.name: source.candidates(requests, k) for source in made.sources}
+        found = fuse(lists, stage.holdout.ties, k, fusion)
+        items.append(found.items)
+        given_by.append(found.given_by)
+        given.append(_handed_over(made, requests, lists, found.items, found.given_by))
+    empty = torch.empty(0, k, dtype=torch.int64)
+    names = given_columns(made.names)
+    columns = {name: torch.cat([each[name] for each in given]) if given else torch.empty(0, k, dtype=torch.float64) for name in names}
+    return torch.cat([empty, *items]), torch.cat([empty, *given_by]), columns
+
+
+def _handed_over(made: Made, requests: Requests, lists: dict[str, Tensor], items: Tensor, given_by: Tensor) -> dict[str, Tensor]:
+    n, k = items.shape
+    n_items = requests.asked.n_items
+    bits = sum(((given_by >> place) & 1 for place in range(len(lists))), torch.zeros_like(given_by))
+    given = {"place": torch.arange(1.0, k + 1, dtype=torch.float64).expand(n, k), "sources": bits.double()}
+    safe = items.clamp(min=0)
+    for source in made.sources:
+        ranks = torch.full((n, n_items + 1), torch.nan)
+        own = lists[source.name]
+        ranks.scatter_(1, torch.where(own == NOTHING, n_items, own), torch.arange(1.0, own.shape[1] + 1).expand(n, -1))
+        given[f"rank {source.name}"] = ranks.gather(1, safe).double()
+        scores = torch.full((n, k), torch.nan, dtype=torch.float64)
+        if isinstance(source, ScorerSource):
+            able = torch.nonzero(servable(source.scorer, requests))[:, 0]
+            if len(able):
+                with torch.no_grad():
+                    scores[able] = source.scorer.score(requests.asked.select(able)).double().cpu().gather(1, safe[able])
+        given[f"score {source.name}"] = scores
+    return given
+
+
+def _came_of(tables: Tables, kind: str, users: Tensor, first: Tensor, last: Tensor, rows: Tensor, items: Tensor, n_items: int) -> Tensor:
+    """bool (n,): an event of the kind by the request's person with the candidate, from the request to the end of the part."""
+    events = tables.events
+    chosen = events[CONDITIONS[kind]] if kind in CONDITIONS else pc.fill_null(pc.equal(events["event"], kind), False)
+    some = events.select(["user_code", "item_code", "timestamp"]).filter(chosen)
+    who, what, when = (torch.from_numpy(some[name].to_numpy().copy()) for name in ("user_code", "item_code", "timestamp"))
+    begin = torch.full((max(int(who.max()) if len(who) else 0, int(users.max()) if len(users) else 0) + 1,), torch.iinfo(torch.int64).max)
+    end = torch.full_like(begin, torch.iinfo(torch.int64).min)
+    begin[users], end[users] = first, last
+    inside = (when >= begin[who]) & (when <= end[who])
+    keys = who[inside] * n_items + what[inside]
+    return torch.isin(users[rows] * n_items + items, keys)
