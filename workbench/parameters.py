@@ -7,7 +7,7 @@ import ast
 import math
 import re
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -20,8 +20,10 @@ from workbench.data.snapshot import catalogue_size
 from workbench.errors import RequestError, WorkError, unknown
 from workbench.evaluation import check_cutoff
 from workbench.evaluation.slices import BUILT_IN, dimensions_in
+from workbench.features import parse_columns, parse_groups
 from workbench.models import parse_names
 from workbench.paths import home
+from workbench.ranking import MOST_PERIODS, parse_rankers
 from workbench.retrieval import parse_budget, parse_sources
 from workbench.training import choose_device
 
@@ -97,23 +99,30 @@ def check_ranges(values: Mapping[str, Value], given: Collection[str]) -> None:
         if isinstance(value, int):
             _check_number(name, value)
     _check_texts(values)
+    if "rankers" in values and int(values["k"]) > int(values["candidates"]):
+        raise RequestError(f"k = {values['k']} should be at most candidates = {values['candidates']}: no list is longer.")
     if "dataset" in values:
         check_against_data(values, given)
 
 
+TEXTS: Mapping[str, Callable[[str], object]] = {
+    "dataset": load_card,
+    "models": parse_names,
+    "sources": parse_sources,
+    "budget": parse_budget,
+    "rankers": parse_rankers,
+    "features": parse_groups,
+    "sensitive": parse_columns,
+    "device": choose_device,
+}
+"""What raises RequestError for a text that no notebook can work with."""
+
+
 def _check_texts(values: Mapping[str, Value]) -> None:
     for name, value in values.items():
+        if isinstance(value, str) and name in TEXTS:
+            TEXTS[name](value)
         match name, value:
-            case "dataset", str():
-                load_card(value)
-            case "models", str():
-                parse_names(value)
-            case "sources", str():
-                parse_sources(value)
-            case "budget", str():
-                parse_budget(value)
-            case "device", str():
-                choose_device(value)
             case "split", str() if value != "default":
                 make_rule(value, {})
             case "refit", str() if value not in REFITS:
@@ -125,6 +134,8 @@ def _check_texts(values: Mapping[str, Value]) -> None:
 def _check_number(name: str, value: int) -> None:
     if name == "seed" and not 0 <= value < 2**32:
         raise RequestError(f"seed = {value} should be between 0 and {2**32 - 1}.")
+    if name == "periods" and not 1 <= value <= MOST_PERIODS:
+        raise RequestError(f"periods = {value} should be between 1 and {MOST_PERIODS}.")
     if name in ("k", "trainings", "candidates") and value < 1:
         raise RequestError(f"{name} = {value} should be at least 1.")
     if name == "epochs" and value < 0:

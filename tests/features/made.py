@@ -74,7 +74,7 @@ flags = st.sampled_from([("all",), ("all", "liked"), ("all", "disliked"), ("like
 types = st.sampled_from([(), *((kind,) for kind in TYPES)])
 values = st.sampled_from([None, 1.0, 2.0, 5.0, 2.5, -3.0, 0.0, 0.1])
 event = st.builds(lambda *told: Event(*told[:4], told[4] + told[5]), users, items, moments, values, flags, types)
-pairs = st.lists(st.tuples(users, items, moments), min_size=1, max_size=12)
+pairs = st.lists(st.tuples(users, items, moments), min_size=4, max_size=30)
 NAMED = [Event(0, 0, 20 * DAY, None, (kind,)) for kind in TYPES]
 """After everything, so that each type has been heard of."""
 

@@ -20,9 +20,8 @@ def test_rich_data_has_a_feature_of_each_group_and_all_can_be_made():
     tables = made([*some_log(), Event(0, 0, 0, 1.0, ("all", "it's"))], attributes=attributes)
     definitions = standard_features(tables, given=["bm 25"], sensitive=["city"])
     assert {group_of(each) for each in definitions} == set(GROUPS)
-    assert {"bm_25", "person_city", "item_year", "genre_liked", "person_view_events", "item_it's_events"} <= {
-        each.name for each in definitions
-    }
+    wanted = {"bm_25", "their_city", "its_year", "with_genre_liked", "person_events_views", "item_events_it'ss"}
+    assert wanted <= {each.name for each in definitions}
     found = build_features(definitions, tables, asks([(0, 1, 10**12)], **{"bm 25": [1.0]}), allowed=["city"])
     assert found.values.shape == (1, len(definitions))
 
@@ -30,19 +29,24 @@ def test_rich_data_has_a_feature_of_each_group_and_all_can_be_made():
 def test_without_values_there_are_no_means():
     poor = names(made([Event(0, 0, 0), Event(0, 1, 1)]))
     rich = names(made([Event(0, 0, 0), Event(0, 1, 1, 3.0)]))
-    assert set(rich) - set(poor) == {"person_mean", "item_mean", "genre_mean"}
+    assert set(rich) - set(poor) == {"person_mean", "item_mean", "with_genre_mean"}
     assert "person_mean" not in names(made([]))
 
 
 def test_without_groups_there_is_nothing_of_them():
-    assert not [name for name in names(made([Event(0, 0, 0)], groups={})) if name.startswith("genre")]
+    assert not [name for name in names(made([Event(0, 0, 0)], groups={})) if name.startswith("with_")]
     several = names(made([Event(0, 0, 0)], groups={"genre": {0: (0,)}, "decade": {}}))
-    assert [name for name in several if name.endswith("_recency")] == ["person_recency", "item_recency", "genre_recency", "decade_recency"]
+    assert [name for name in several if name.endswith("_recency")] == [
+        "person_recency",
+        "item_recency",
+        "with_genre_recency",
+        "with_decade_recency",
+    ]
 
 
 def test_types_of_events_are_counted_of_people_and_items():
     found = names(made([Event(0, 0, 0, None, ("all", "view")), Event(0, 0, 1, None, ("cart",))]))
-    assert {"person_cart_events", "item_cart_events", "person_view_events", "item_view_events"} <= set(found)
+    assert {"person_events_carts", "item_events_carts", "person_events_views", "item_events_views"} <= set(found)
 
 
 def test_of_items_only_public_numbers_are_taken_and_of_people_nothing_unless_named():
@@ -56,9 +60,9 @@ def test_of_items_only_public_numbers_are_taken_and_of_people_nothing_unless_nam
         "age": "behavioural",
     }
     tables = made([Event(0, 0, 0)], attributes={"user": {"age": ["1"] * 3, "city": ["x"] * 3}, "item": columns}, privacy=privacy)
-    known = {f"item_{name}" for name in columns} | {"person_age", "person_city"}
-    assert known & set(names(tables)) == {"item_year"}
-    assert known & set(names(tables, sensitive=["city"])) == {"item_year", "person_city"}
+    known = {f"its_{name}" for name in columns} | {"their_age", "their_city"}
+    assert known & set(names(tables)) == {"its_year"}
+    assert known & set(names(tables, sensitive=["city"])) == {"its_year", "their_city"}
     for name in ("age", "cty"):
         with pytest.raises(RequestError, match=f'there is no sensitive column of people "{name}"'):
             standard_features(tables, sensitive=[name])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.features.made import TYPES, Event, asks, made, one, some_asks, some_log, thorough
+from tests.features.made import DAY, TYPES, Event, asks, made, one, some_asks, some_log, thorough
 from workbench.features import Asked, build_features, feature, standard_features
 from workbench.testing.features import check_point_in_time
 
@@ -23,7 +23,9 @@ def test_standard_features_see_nothing_of_the_future():
 
 
 def test_no_aggregation_of_any_entity_sees_anything_of_the_future():
-    check_point_in_time(build(thorough(delays=(0.0,))), TABLES, some_asks(8), seed=2)
+    """Asked at two moments: in the middle of the log and near its end."""
+    rows = [(user, item, moment * DAY) for user, item in ((0, 1), (1, 4), (2, 2), (0, 0)) for moment in (3, 12)]
+    check_point_in_time(build(thorough(delays=(0.0,))), TABLES, asks(rows), seed=2)
 
 
 @pytest.mark.parametrize("ahead", [1, 10**15], ids=["the moment itself", "the whole log"])

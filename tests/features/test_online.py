@@ -1,8 +1,8 @@
 """The store answers as the frame does, at whatever moment it is asked, and what is written is whole or not there."""
 
-import contextlib
 import json
 import math
+import shutil
 
 import pyarrow.parquet as pq
 import pytest
@@ -14,6 +14,7 @@ from tests.features import oracle
 from tests.features.made import DAY, QUARTER, Event, asks, every, items, logs, made, moments, one, some_asks, some_log, thorough, users
 from workbench.errors import RequestError, WorkError
 from workbench.features import OnlineStore, Tables, build_features, feature, parity
+from workbench.features.sql import group_table
 
 CUT = 5 * QUARTER
 HEARD = [each for each in thorough(delays=(0.25,)) if each.events != "view"]
@@ -36,16 +37,16 @@ def same(found, wanted):
     return torch.equal(found.nan_to_num(nan=-99.0), wanted.nan_to_num(nan=-99.0))
 
 
-@settings(max_examples=8, deadline=None)
-@given(every(), logs(), moments, st.lists(st.tuples(users, items, st.sampled_from([0, 1, QUARTER, DAY]), moments), min_size=1, max_size=8))
+@settings(max_examples=4, deadline=None)
+@given(every(), logs(), moments, st.lists(st.tuples(users, items, st.sampled_from([0, 1, QUARTER, DAY]), moments), min_size=4, max_size=12))
 def test_the_store_that_hears_of_every_event_answers_as_the_frame(definitions, events, cutoff, rows):
     """Asked at the cut-off, and at moments of events and beside them."""
     asked = asks([(user, item, max(cutoff + more, moment)) for user, item, more, moment in rows])
     assert max(parity(definitions, made(events), cutoff, asked).values()) < 1e-9
 
 
-@settings(max_examples=6, deadline=None)
-@given(every(), logs(), moments, st.lists(st.tuples(users, items, moments), min_size=1, max_size=8))
+@settings(max_examples=3, deadline=None)
+@given(every(), logs(), moments, st.lists(st.tuples(users, items, moments), min_size=4, max_size=12))
 def test_who_asks_late_hears_what_was_true_then(definitions, events, cutoff, rows):
     """Although the store has heard of all that came after."""
     asked = asks([(user, item, max(cutoff, moment)) for user, item, moment in rows])
@@ -173,23 +174,32 @@ def test_a_column_not_handed_over_or_infinite_or_of_other_length_is_told(handed)
         store.features(0, [0, 1, 2], 1, handed)
 
 
-@pytest.fixture
-def folder(tmp_path):
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
     definitions = [one("user", "count"), one("user_group", "mean"), one("item", "distinct", window=1.0)]
-    return OnlineStore.of(definitions, made(some_log()), CUT).save(tmp_path / "features")
+    return OnlineStore.of(definitions, made(some_log()), CUT).save(tmp_path_factory.mktemp("kept") / "features")
 
 
-FILES = ("features.json", "stream_0.parquet", "stream_1.parquet", "pairs_2.parquet", "groups_genre.parquet")
+@pytest.fixture
+def folder(kept, tmp_path):
+    """A copy to damage."""
+    return shutil.copytree(kept, tmp_path / "features")
+
+
+FILES = ("features.json", "stream_0.parquet", "stream_1.parquet", "pairs_2.parquet", f"{group_table('genre')}.parquet")
 
 
 @pytest.mark.parametrize("name", [*FILES, "attributes_user.parquet"])
 @pytest.mark.parametrize("damage", [lambda content: None, lambda content: b"", lambda content: content[: len(content) // 2]])
 def test_what_is_lost_or_cut_short_is_told(damage, name, folder):
+    """What is there hashes to something else; what is not, and the list of hashes itself, cannot be read."""
     content = damage((folder / name).read_bytes())
     (folder / name).unlink()
     if content is not None:
         (folder / name).write_bytes(content)
-    with pytest.raises(WorkError, match=r"the features in features cannot be read: "):
+    cut = name.endswith(".parquet") and content is not None
+    told = rf"are damaged: {name} hashes to [0-9a-f]{{12}}, not [0-9a-f]{{12}}\.$" if cut else "cannot be read: "
+    with pytest.raises(WorkError, match=rf"^the features in features {told}"):
         OnlineStore.open(folder)
 
 
@@ -209,15 +219,13 @@ def test_a_description_without_its_moment_is_told(folder):
 
 
 @pytest.mark.parametrize("name", ["stream_0.parquet", "pairs_2.parquet"])
-def test_a_flipped_bit_is_told_or_changes_nothing(name, folder):
-    """Never another answer."""
-    wanted = answers(OnlineStore.open(folder))
+def test_a_flipped_bit_is_told(name, folder):
     content = bytearray((folder / name).read_bytes())
     for place in range(4, min(len(content), 400), 7):
         content[place] ^= 1
         (folder / name).write_bytes(content)
-        with contextlib.suppress(WorkError):
-            assert same(answers(OnlineStore.open(folder)), wanted), f"byte {place}"
+        with pytest.raises(WorkError, match=f"are damaged: {name} hashes to"):
+            OnlineStore.open(folder)
         content[place] ^= 1
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.features.made import DAY, Event, asks, made, one, some_log
 from workbench.data import load_dataset
 from workbench.errors import NotApplicable, RequestError
-from workbench.features import Feature, OnlineStore, Tables, build_features, feature
+from workbench.features import Feature, OnlineStore, Tables, build_features, feature, standard_features
 
 TABLES = made(some_log())
 
@@ -33,10 +33,11 @@ def refused(text, definitions, tables=TABLES, rows=((0, 0, 1),), allowed=(), onl
         ({"window": 0}, "window = 0 looks ahead: it should be days before the moment, above 0"),
         ({"window": -7}, "window = -7 looks ahead"),
         ({"window": math.inf}, "window: "),
-        ({"half_life": 1}, "half_life, in days and above 0, goes with decayed"),
-        ({"aggregation": "decayed"}, "half_life, in days and above 0, goes with decayed"),
-        ({"aggregation": "decayed", "half_life": 0}, "half_life, in days and above 0"),
-        ({"aggregation": "decayed", "half_life": -1}, "half_life, in days and above 0"),
+        ({"half_life": 1}, "half_life, in days and a microsecond at least, goes with decayed"),
+        ({"aggregation": "decayed"}, "half_life, in days and a microsecond at least, goes with decayed"),
+        ({"aggregation": "decayed", "half_life": 0}, "half_life, in days and a microsecond at least"),
+        ({"aggregation": "decayed", "half_life": -1}, "half_life, in days and a microsecond at least"),
+        ({"aggregation": "decayed", "half_life": 1e-12}, "half_life, in days and a microsecond at least"),
         ({"aggregation": "decayed", "half_life": 1, "window": 1}, "a window does not go with decayed"),
         ({"aggregation": "rate"}, "`of` goes with rate, attribute and given, and only there"),
         ({"of": "liked"}, "`of` goes with rate"),
@@ -175,10 +176,13 @@ def test_tables_say_what_the_card_means(tiny):
     assert found.values.tolist() == [[1, 1], [1, 0.5], [1, 0.5]]  # "Film" is of both, "i1" and "i2" of one
 
 
-def test_a_grouping_of_a_sensitive_column_is_refused_unless_allowed(tiny):
+def test_a_grouping_of_a_sensitive_column_is_refused_unless_allowed_and_is_not_standard(tiny):
     """What a person had of each title says the title."""
     card = tiny()
     text = card.read_text().replace('title = "public"', 'title = "sensitive"')
     card.write_text(text + '[slices]\nname = { table = "items", column = "title" }\n')
     tables = Tables.of(load_dataset("tiny"))
-    refused("sensitive", [feature("words", "user_group", "count", group="name")], tables)
+    each = feature("words", "user_group", "count", group="name")
+    refused("the feature words: name is sensitive and no model input; allow it by its name", [each], tables)
+    assert build_features([each], tables, asks([(0, 0, DAY)]), allowed=["name"]).values.shape == (1, 1)
+    assert not [each for each in standard_features(tables) if each.group]

@@ -1,6 +1,7 @@
 """Metrics, the harness, intervals, comparisons, decisions. Takes anything that scores; knows no model."""
 
 from workbench.evaluation.backtest import Backtest, backtest
+from workbench.evaluation.calibration import Calibration, brier, calibration_by, calibration_error, evaluate_calibration, normalised_entropy
 from workbench.evaluation.comparison import Comparison, by_mean, compare, compare_models, compare_slices, letters
 from workbench.evaluation.decision import Decision, decide
 from workbench.evaluation.exposure import SET_METRICS, set_difference
@@ -26,6 +27,7 @@ __all__ = [
     "METRICS",
     "SET_METRICS",
     "Backtest",
+    "Calibration",
     "Comparison",
     "Decision",
     "Evaluation",
@@ -39,6 +41,7 @@ __all__ = [
     "backtest",
     "bootstrap_mean",
     "bootstrap_means",
+    "brier",
     "by_activity",
     "by_column",
     "by_mean",
@@ -46,6 +49,8 @@ __all__ = [
     "by_return",
     "by_service",
     "by_window",
+    "calibration_by",
+    "calibration_error",
     "check_cutoff",
     "check_judged",
     "check_maximised",
@@ -55,6 +60,7 @@ __all__ = [
     "cutoffs",
     "decide",
     "evaluate",
+    "evaluate_calibration",
     "evaluate_lists",
     "evaluate_pairs",
     "gauc",
@@ -62,6 +68,7 @@ __all__ = [
     "letters",
     "log_loss",
     "named_slices",
+    "normalised_entropy",
     "one_truth_ndcg",
     "pool",
     "recall_ceiling",

@@ -49,11 +49,13 @@ def equal_bins(probabilities: Tensor, bins: int = BINS) -> Tensor:
 
 
 def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = BINS) -> float:
-    """Σ over bins of their share times |mean of y − mean of p|: the expected calibration error, in [0, 1], lower is better (Naeini et al., AAAI
-    2015; with bins of equal size, as Nguyen and O'Connor, EMNLP 2015). See `equal_bins`; NaN where there is nothing.
+    """Σ over bins of their share times |mean of y − mean of p|: the expected calibration error, in [0, 1], lower is better (Naeini et al.,
+    AAAI 2015; with bins of equal size, as Nguyen and O'Connor, EMNLP 2015). See `equal_bins`; NaN where there is nothing.
     """
     which, positive = equal_bins(probabilities, bins), check_labels(labels, len(probabilities)).double()
-    gaps = torch.zeros(int(which.max()) + 1 if len(which) else 0, dtype=torch.float64).index_add_(0, which, positive - probabilities.double())
+    gaps = torch.zeros(int(which.max()) + 1 if len(which) else 0, dtype=torch.float64).index_add_(
+        0, which, positive - probabilities.double()
+    )
     return (gaps.abs().sum() / len(which)).item() if len(which) else math.nan
 
 
@@ -96,7 +98,9 @@ def evaluate_calibration(probabilities: Tensor, labels: Tensor, users: Tensor, *
     if not len(probabilities):
         raise NotApplicable("there are no probabilities to judge.")
     if not len(probabilities) == len(labels) == len(users):
-        raise RequestError(f"there are {len(probabilities):,} probabilities, {len(labels):,} labels and {len(users):,} people: one of each.")
+        raise RequestError(
+            f"there are {len(probabilities):,} probabilities, {len(labels):,} labels and {len(users):,} people: one of each."
+        )
     losses, squares = log_loss(probabilities, labels), brier(probabilities, labels)
     positive = check_labels(labels, len(probabilities)).double()
     which = equal_bins(probabilities, bins)
@@ -119,7 +123,9 @@ def evaluate_calibration(probabilities: Tensor, labels: Tensor, users: Tensor, *
     )
 
 
-def calibration_by(probabilities: Tensor, labels: Tensor, users: Tensor, groups: Mapping[str, Tensor], **how: int) -> dict[str, Calibration]:
+def calibration_by(
+    probabilities: Tensor, labels: Tensor, users: Tensor, groups: Mapping[str, Tensor], **how: int
+) -> dict[str, Calibration]:
     """`evaluate_calibration` of each of these groups of rows, bool (n,), that has any."""
     return {
         name: evaluate_calibration(probabilities[rows], labels[rows], users[rows], **how) for name, rows in groups.items() if rows.any()

@@ -1,7 +1,7 @@
 """Features as of the moment of a request: defined once, made by an engine for many requests or by a store for one."""
 
 from workbench.features.build import FeatureFrame, build_features
-from workbench.features.catalogue import GROUPS, chosen_features, group_of, parse_groups, standard_features
+from workbench.features.catalogue import GROUPS, chosen_features, group_of, parse_columns, parse_groups, standard_features
 from workbench.features.definition import Feature, check_features, feature
 from workbench.features.online import OnlineStore, parity
 from workbench.features.report import feature_docs, feature_report, lineage, stability_index, suspicion
@@ -23,8 +23,9 @@ __all__ = [
     "group_of",
     "lineage",
     "parity",
+    "parse_columns",
     "parse_groups",
-    "standard_features",
     "stability_index",
+    "standard_features",
     "suspicion",
 ]

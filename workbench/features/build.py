@@ -88,9 +88,8 @@ def check_against(definitions: Sequence[Feature], tables: Tables, asked: Asked |
                 raise unknown(f"kind of events (feature {each.name})", kind, [*KINDS, *types])
         if each.group and each.group not in tables.groups:
             raise unknown(f"grouping of items (feature {each.name})", each.group, tables.groups)
-        if each.aggregation == "attribute":
-            if each.of not in (known := tables.columns_of(each.entity)):
-                raise unknown(f"column of {each.entity}s (feature {each.name})", each.of, known)
+        if each.aggregation == "attribute" and each.of not in (known := tables.columns_of(each.entity)):
+            raise unknown(f"column of {each.entity}s (feature {each.name})", each.of, known)
         if each.aggregation == "given" and asked is not None:
             if each.of not in asked.given:
                 raise unknown(f"column handed over with candidates (feature {each.name})", each.of, asked.given)
@@ -149,7 +148,9 @@ def _make_values(engine: Engine, name: str, own: Sequence[Feature], named: dict[
     """A table of the features of one entity: by its keys and the moment; of groups by the place of who asked."""
     first, keys = own[0], named_keys(own)
     grouped = first.entity == "user_group"
-    pairs = f"SELECT a.place, a.user_code, g.grp, a.timestamp FROM asked AS a JOIN {group_table(first.group)} AS g ON a.item_code = g.item_code"
+    pairs = (
+        f"SELECT a.place, a.user_code, g.grp, a.timestamp FROM asked AS a JOIN {group_table(first.group)} AS g ON a.item_code = g.item_code"
+    )
     wanted = f"wanted_{name}"
     engine.make(wanted, f"SELECT DISTINCT {', '.join(keys)}, timestamp FROM {f'({pairs}) AS p' if grouped else 'asked'}")
     at: dict[Lookup, str] = {}
@@ -157,9 +158,7 @@ def _make_values(engine: Engine, name: str, own: Sequence[Feature], named: dict[
         for lookup in lookups_of(each):
             at.setdefault(lookup, f"l{len(at)}")
     asked = [(prefix, named[lookup.stream], lookup.offset, stream_columns(definitions, lookup.stream)) for lookup, prefix in at.items()]
-    told = [
-        f"{expression(each, at, half_lives(definitions, stream_of(each)))} AS f{definitions.index(each)}" for each in own
-    ]
+    told = [f"{expression(each, at, half_lives(definitions, stream_of(each)))} AS f{definitions.index(each)}" for each in own]
     values = f"SELECT {', '.join(keys)}, timestamp, {', '.join(told)} FROM ({engine.as_of(wanted, keys, asked)}) AS l"
     if not grouped:
         engine.make(name, values)

@@ -72,6 +72,14 @@ def parse_groups(text: str) -> list[str]:
     return names
 
 
+def parse_columns(text: str) -> list[str]:
+    """Names of columns out of "gender, age"; none out of "". Raises RequestError for one that comes twice."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if len(set(names)) < len(names):
+        raise RequestError(f'sensitive = "{text}" should name each column once.')
+    return names
+
+
 def chosen_features(definitions: Sequence[Feature], groups: Collection[str]) -> list[Feature]:
     """Those of these groups. Raises NotApplicable where the data has none."""
     found = [each for each in definitions if group_of(each) in groups]

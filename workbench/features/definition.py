@@ -47,8 +47,8 @@ class Feature(BaseModel):
     group: str = ""
     """user_group: the grouping of items, as the card names it."""
     window: float | None = None
-    """Days before the moment that count; None: all. What counts is the difference of two running totals: a mean is exact to about 1e-16 times
-    the largest total there was before."""
+    """Days before the moment that count; None: all. What counts is the difference of two running totals: a mean is exact to about 1e-16
+    times the largest total there was before."""
     half_life: float | None = None
     """Days, of a decayed count."""
     delay: float = 0.0
@@ -66,7 +66,9 @@ class Feature(BaseModel):
             raise ValueError(f"delay = {self.delay:g} looks ahead: an event would count before it happened")
         if self.window is not None and self.window <= 0:
             raise ValueError(f"window = {self.window:g} looks ahead: it should be days before the moment, above 0")
-        if (self.aggregation == "decayed") != (self.half_life is not None) or (self.half_life is not None and round(self.half_life * DAY) < 1):
+        if (self.aggregation == "decayed") != (self.half_life is not None) or (
+            self.half_life is not None and round(self.half_life * DAY) < 1
+        ):
             raise ValueError("half_life, in days and a microsecond at least, goes with decayed")
         if self.window is not None and self.aggregation not in ("count", "mean", "rate", "recency", "distinct", "last"):
             raise ValueError(f"a window does not go with {self.aggregation}")
@@ -136,6 +138,8 @@ def check_features(definitions: Sequence[Feature], privacy: Mapping[str, str], a
         column = each.of if each.aggregation == "attribute" else each.group
         kind = privacy.get(column, each.privacy)
         if kind == "identifier":
-            raise RequestError(f"the feature {each.name}: {column or each.name} is an identifier, which says who and not what; leave it out.")
+            raise RequestError(
+                f"the feature {each.name}: {column or each.name} is an identifier, which says who and not what; leave it out."
+            )
         if kind == "sensitive" and column not in allowed and each.name not in allowed:
             raise RequestError(f"the feature {each.name}: {column or each.name} is sensitive and no model input; allow it by its name.")

@@ -78,16 +78,17 @@ class Spark:
         asks within the group gets what it says."""
         named, columns, joins = ", ".join(keys), ["w.*"], []
         for prefix, stream, offset, wanted_columns in lookups:
-            nothing = ", ".join(f"NULL AS {column}" for column in wanted_columns if column != "timestamp")
-            told = ", ".join(column for column in wanted_columns if column != "timestamp")
+            told = [column for column in wanted_columns if column != "timestamp"]
+            asking = ["CAST(NULL AS BIGINT) AS timestamp", *(f"NULL AS {column}" for column in told)]
+            saying = ["CAST(NULL AS BIGINT) AS moment", "timestamp", *told]
             both = (
-                f"SELECT {named}, timestamp - {offset} AS at, 0 AS side, timestamp AS moment, CAST(NULL AS BIGINT) AS timestamp"
-                f"{', ' if nothing else ''}{nothing} FROM {wanted} UNION ALL "
-                f"SELECT {named}, timestamp AS at, 1 AS side, CAST(NULL AS BIGINT) AS moment, timestamp{', ' if told else ''}{told} FROM {stream}"
+                f"SELECT {named}, timestamp - {offset} AS at, 0 AS side, timestamp AS moment, {', '.join(asking)} FROM {wanted} UNION ALL "
+                f"SELECT {named}, timestamp AS at, 1 AS side, {', '.join(saying)} FROM {stream}"
             )
             opened = f"sum(side) OVER (PARTITION BY {named} ORDER BY at, side ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS opened"
             spread = ", ".join(f"max({column}) OVER (PARTITION BY {named}, opened) AS {column}" for column in wanted_columns)
-            found = f"SELECT * FROM (SELECT {named}, moment, {spread} FROM (SELECT *, {opened} FROM ({both}) AS b) AS o) AS s WHERE moment IS NOT NULL"
+            groups = f"SELECT {named}, moment, {spread} FROM (SELECT *, {opened} FROM ({both}) AS b) AS o"
+            found = f"SELECT * FROM ({groups}) AS s WHERE moment IS NOT NULL"
             same = " AND ".join(f"w.{key} = {prefix}.{key}" for key in keys)
             joins.append(f" LEFT JOIN ({found}) AS {prefix} ON {same} AND w.timestamp = {prefix}.moment")
             columns += [f"{prefix}.{column} AS {prefix}_{column}" for column in wanted_columns]

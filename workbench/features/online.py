@@ -313,9 +313,8 @@ def _state(definitions: Sequence[Feature], known: Tables, cutoff: int) -> dict[S
                 columns = ", ".join(stream_columns(definitions, stream))
                 later = f"lead(timestamp) OVER (PARTITION BY {keys} ORDER BY timestamp)"
                 needed = f"coalesce(later, {cutoff}) >= {cutoff - longest}"
-                rows = engine.fetch(
-                    f"SELECT {keys}, {columns} FROM (SELECT *, {later} AS later FROM stream_{place}) AS s WHERE {needed} ORDER BY {keys}, timestamp"
-                )
+                told = f"SELECT *, {later} AS later FROM stream_{place}"
+                rows = engine.fetch(f"SELECT {keys}, {columns} FROM ({told}) AS s WHERE {needed} ORDER BY {keys}, timestamp")
             counted = any(each.aggregation == "distinct" for each in own)
             wanted = f"timestamp + {stream.delay} >= {cutoff - (stream.distinct or 0)}" if stream.distinct is not None else "TRUE"
             moments = "timestamp" if stream.distinct is not None else "min(timestamp) AS timestamp"

@@ -24,10 +24,11 @@ SUSPICIOUS = 0.95
 
 
 def stability_index(before: Tensor, after: Tensor, category: bool = False) -> float:
-    """Σ (q − p) ln(q / p) over bins, with p and q the shares of `before` and `after` in each (the population stability index; Siddiqi 2006).
+    """Σ (q − p) ln(q / p) over bins, with p and q the shares of `before` and `after` in each (the population stability index; Siddiqi
+    2006).
 
-    before, after: float (n,), (m,); NaN is a bin of its own, and so is each value that a tenth of `before` has, or, of a category, each name,
-    and each that is new. What is left is in tenths. At least 0; 0 where both are alike; NaN where one of them has no rows.
+    before, after: float (n,), (m,); NaN is a bin of its own, and so is each value that a tenth of `before` has, or, of a category, each
+    name, and each that is new. What is left is in tenths. At least 0; 0 where both are alike; NaN where one of them has no rows.
     """
     if not len(before) or not len(after):
         return math.nan
@@ -53,7 +54,8 @@ def _shares(values: Values, own: Values, edges: Values) -> Values:
 
 
 def suspicion(values: Tensor, labels: Tensor) -> float:
-    """AUC of the feature alone, whichever way round, with what is missing below everything: float in [0.5, 1]; NaN where all labels are alike.
+    """AUC of the feature alone, whichever way round, with what is missing below everything: float in [0.5, 1]; NaN where all labels are
+    alike.
 
     values: float (n,); labels: bool (n,).
     """
@@ -70,7 +72,7 @@ def feature_report(train: FeatureFrame, labels: Tensor, test: FeatureFrame | Non
     """
     rows = []
     for place, each in enumerate(train.definitions):
-        values = train.values[:, place]
+        values = train.values[:, place]  # noqa: PD011, no pandas
         known = values[~values.isnan()]
         alone = suspicion(values, labels)
         rows.append(
@@ -80,7 +82,7 @@ def feature_report(train: FeatureFrame, labels: Tensor, test: FeatureFrame | Non
                 "what it is": each.text,
                 "there": 1 - values.isnan().double().mean().item(),
                 "different": len(known.unique()),
-                "drift": stability_index(values, test.values[:, place], each.category) if test is not None else math.nan,
+                "drift": stability_index(values, test.values[:, place], each.category) if test is not None else math.nan,  # noqa: PD011
                 "AUC alone": alone,
                 "suspicious": "knows the answer?" if alone > SUSPICIOUS else "never there" if not len(known) else "",
             }
@@ -92,7 +94,8 @@ def feature_docs(definitions: Sequence[Feature]) -> str:
     """The definitions as a table in Markdown."""
     head = "| feature | of | what it is | events | privacy | owner |\n|---|---|---|---|---|---|\n"
     return head + "\n".join(
-        f"| `{each.name}` | {each.entity} | {each.text} | {', '.join(each.kinds) or '–'} | {each.privacy} | {each.owner} |" for each in definitions
+        f"| `{each.name}` | {each.entity} | {each.text} | {', '.join(each.kinds) or '–'} | {each.privacy} | {each.owner} |"
+        for each in definitions
     )
 
 
@@ -103,6 +106,8 @@ def lineage(definitions: Sequence[Feature], models: Sequence[str]) -> pd.DataFra
         if each.kinds:
             sources = [f"events: {kind}" for kind in each.kinds] + ([f"items: {each.group}"] if each.group else [])
         else:
-            sources = [{"attribute": f"{each.entity}s: {each.of}", "given": f"retrieval: {each.of}"}.get(each.aggregation, "the request's moment")]
+            sources = [
+                {"attribute": f"{each.entity}s: {each.of}", "given": f"retrieval: {each.of}"}.get(each.aggregation, "the request's moment")
+            ]
         rows += [{"source": source, "feature": each.name, "models": ", ".join(models)} for source in sources]
     return pd.DataFrame(rows)

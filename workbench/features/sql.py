@@ -87,8 +87,8 @@ def source(stream: Stream) -> str:
 
 
 def stream_sql(stream: Stream, decays: Sequence[int], fresh: bool) -> str:
-    """SQL for a stream: keys, timestamp (from when on, strictly, the row holds), happened, n, total, valued, latest; fresh, where asked: the
-    number of different others; d0 …: decayed sums as of `happened`, for each of these half-lives.
+    """SQL for a stream: keys, timestamp (from when on, strictly, the row holds), happened, n, total, valued, latest; fresh, where asked:
+    the number of different others; d0 …: decayed sums as of `happened`, for each of these half-lives.
     """
     keys = ", ".join(stream.keys)
     if stream.distinct is not None:
@@ -122,7 +122,8 @@ def _decayed_sql(keys: str, stream: Stream, half: int) -> str:
     over = f"OVER (PARTITION BY {keys}, block ORDER BY timestamp ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
     return f"""
         SELECT {", ".join(f"c.{key}" for key in stream.keys)}, c.timestamp,
-               (c.grown + coalesce(p.grown, CAST(0 AS DOUBLE)) * power(CAST(2 AS DOUBLE), -{BLOCK})) * power(CAST(2 AS DOUBLE), -c.age) AS decayed
+               (c.grown + coalesce(p.grown, CAST(0 AS DOUBLE)) * power(CAST(2 AS DOUBLE), -{BLOCK}))
+               * power(CAST(2 AS DOUBLE), -c.age) AS decayed
         FROM (SELECT *, sum(n * power(CAST(2 AS DOUBLE), age)) {over} AS grown
               FROM (SELECT *, CAST(timestamp - block * {width} AS DOUBLE) / {half} AS age
                     FROM (SELECT *, CAST(floor(CAST(timestamp AS DOUBLE) / {width}) AS BIGINT) AS block FROM moments) AS b) AS a) AS c

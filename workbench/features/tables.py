@@ -20,8 +20,8 @@ COLUMNS = ("user_code", "item_code", "timestamp", "value", "acted", "liked", "di
 @dataclass(frozen=True, eq=False)
 class Tables:
     events: pa.Table
-    """user_code, item_code, timestamp: int64, microseconds since 1970 UTC; value: float64 or null; acted, liked, disliked: bool; event: text
-    or null."""
+    """user_code, item_code, timestamp: int64, microseconds since 1970 UTC; value: float64 or null; acted, liked, disliked: bool; event:
+    text or null."""
     attributes: Mapping[str, pa.Table] = field(default_factory=dict)
     """Of "user" and "item": the code and columns of text; one row each, for every code from 0 on."""
     groups: Mapping[str, pa.Table] = field(default_factory=dict)
@@ -30,8 +30,8 @@ class Tables:
     """The class of each column and grouping."""
 
     def __post_init__(self) -> None:
-        """Raises RequestError for a key or moment that is missing, a value that is infinite, and attributes that are not of codes from 0 on. A
-        value that is no number is none.
+        """Raises RequestError for a key or moment that is missing, a value that is infinite, and attributes that are not of codes from 0
+        on. A value that is no number is none.
         """
         values = self.events["value"]
         missing = pc.if_else(pc.is_nan(values), pa.scalar(None, pa.float64()), values)
@@ -55,7 +55,10 @@ class Tables:
         meaning = data.card.meaning
         query = f"""
             SELECT CAST(user_code AS BIGINT) AS user_code, CAST(item_code AS BIGINT) AS item_code, timestamp, value,
-                   NOT {any_of(meaning.exposure)} AS acted, {any_of(meaning.positive)} AS liked, {any_of(meaning.negative)} AS disliked, event
+                   NOT {any_of(meaning.exposure)} AS acted,
+                   {any_of(meaning.positive)} AS liked,
+                   {any_of(meaning.negative)} AS disliked,
+                   event
             FROM coded_events"""
         with data.connect() as connection:
             events = connection.sql(query).to_arrow_table()

@@ -100,13 +100,15 @@ class Calibrated:
     def __call__(self, scores: Tensor, examples: Examples) -> Tensor:
         """float64 (n,) in [0, 1]: the chance of each candidate. Raises RequestError for the candidates of another retriever."""
         if examples.retriever != self.retriever:
-            raise RequestError(f"chances were learnt for candidates of ({self.retriever}), and these are of ({examples.retriever}): calibrate anew.")
+            raise RequestError(
+                f"chances were learnt for candidates of ({self.retriever}), and these are of ({examples.retriever}): calibrate anew."
+            )
         return self.scale(scores)
 
 
 def corrected(probabilities: Tensor, kept: float) -> Tensor:
-    """What a chance learnt from all positives and the share `kept` of the others is without that: p / (p + (1 − p) / kept) (He et al., ADKDD
-    2014, section 6.3). float (n,) in [0, 1].
+    """What a chance learnt from all positives and the share `kept` of the others is without that: p / (p + (1 − p) / kept) (He et al.,
+    ADKDD 2014, section 6.3). float (n,) in [0, 1].
     """
     if not 0 < kept <= 1:
         raise RequestError(f"kept = {kept:g} should be above 0 and at most 1.")

@@ -23,7 +23,7 @@ class DeepConfig(NetworkConfig):
 class Deep(Network):
     """Learns the last task alone."""
 
-    def __init__(self, config: DeepConfig = DeepConfig()) -> None:  # noqa: B008, frozen
+    def __init__(self, config: DeepConfig = DeepConfig()) -> None:
         self.config = config
         self.kind, self.title = config.network.lower(), config.network
 

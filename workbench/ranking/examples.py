@@ -118,7 +118,8 @@ class Examples:
         return torch.from_numpy(np.lexsort((ties[self.items].numpy(), -scores.double().numpy(), self.rows.numpy())))
 
     def ndcg(self, scores: Tensor, ties: Tensor, k: int) -> Tensor:
-        """float64 (r,): NDCG@k of each request's list, against all that was then liked; NaN where nothing was. scores, ties: as `ranked`."""
+        """float64 (r,): NDCG@k of each request's list, against all that was then liked; NaN where nothing was. scores, ties: as
+        `ranked`."""
         order = self.order(scores, ties)
         place = torch.arange(len(order)) - self.offsets[self.rows[order]]
         hits = torch.zeros(len(self), k, dtype=torch.bool)
@@ -157,6 +158,9 @@ def joined(several: Sequence[Examples]) -> Examples:
         if each.features.definitions != first.features.definitions or each.tasks != first.tasks or each.sources != first.sources:
             raise RequestError("examples of different features, tasks or sources cannot be put together.")
     lengths = torch.cat([each.offsets.diff() for each in several])
-    columns = {name: torch.cat([getattr(each, name) for each in several]) for name in ("users", "moments", "items", "labels", "n_relevant", "given_by")}
+    columns = {
+        name: torch.cat([getattr(each, name) for each in several])
+        for name in ("users", "moments", "items", "labels", "n_relevant", "given_by")
+    }
     frame = FeatureFrame(first.features.definitions, torch.cat([each.features.values for each in several]), first.features.names)
     return replace(first, **columns, offsets=torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]), features=frame)

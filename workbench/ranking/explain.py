@@ -55,7 +55,7 @@ def permutation_importance(
         columns = [names.index(member) for member in members]
         lost = torch.zeros_like(whole)
         for _ in range(repeats):
-            values = examples.features.values.clone()
+            values = examples.features.values.clone()  # noqa: PD011, no pandas
             values[:, columns] = values[torch.randperm(len(values), generator=generator)][:, columns]
             frame = FeatureFrame(examples.features.definitions, values, examples.features.names)
             dealt = examples.with_values(frame)
@@ -87,11 +87,12 @@ def trace(
     features: Sequence[str] = (),
     most: int = 10,
 ) -> pd.DataFrame:
-    """One request from its candidates to its list: where retrieval put each, who gave it, what was known of it, its score, its chance, where
-    it ends, what came of it.
+    """One request from its candidates to its list: where retrieval put each, who gave it, what was known of it, its score, its chance,
+    where it ends, what came of it.
 
-    request: its place among the examples'. features: those to show; none shows none. most: places of the final list; what retrieval had above
-    them and the ranker put below is shown too. Raises RequestError for a request that is not there, NotApplicable for one without candidates.
+    request: its place among the examples'. features: those to show; none shows none. most: places of the final list; what retrieval had
+    above them and the ranker put below is shown too. Raises RequestError for a request that is not there, NotApplicable for one without
+    candidates.
     """
     if not 0 <= request < len(examples):
         raise RequestError(f"request = {request} should be between 0 and {len(examples) - 1}.")

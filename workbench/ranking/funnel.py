@@ -28,7 +28,14 @@ def list_of(examples: Examples, scores: Tensor, holdout: Holdout, k: int) -> Ten
 
 
 def judge_ranking(
-    examples: Examples, scores: Tensor, holdout: Holdout, *, name: str, ks: Sequence[int], title: str = "", settings: Mapping[str, object] | None = None
+    examples: Examples,
+    scores: Tensor,
+    holdout: Holdout,
+    *,
+    name: str,
+    ks: Sequence[int],
+    title: str = "",
+    settings: Mapping[str, object] | None = None,
 ) -> Evaluation:
     """The lists that these scores make, by the metrics and conventions of any other; a look at the holdout."""
     lists = list_of(examples, scores, holdout, max(ks))
@@ -95,7 +102,9 @@ def judge_funnel(examples: Examples, ranked: Evaluation, metric: str, k: int, fi
     in_order = -examples.places.double()
     retrieval = judge_ranking(examples, in_order, holdout, name="retrieval", title="Retrieval's order", ks=ks)
     # the best there is: what is liked first, and of equals the order of retrieval; a slice of items asks for the best order within it
-    best = judge_ranking(examples, examples.label.double() * (len(examples.items) + 1) + in_order, holdout, name="ceiling", title="Best order", ks=ks)
+    best = judge_ranking(
+        examples, examples.label.double() * (len(examples.items) + 1) + in_order, holdout, name="ceiling", title="Best order", ks=ks
+    )
     pool = judge_ranking(examples, in_order, holdout, name="candidates", title="All candidates", ks=(k,))
     gain = compare(ranked, retrieval, metric)
     return Funnel(metric=metric, retrieval=retrieval, ceiling=best, ranked=ranked, final=final or ranked, pool=pool, gain=gain)

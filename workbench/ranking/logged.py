@@ -1,4 +1,5 @@
-"""Examples out of a log of what was shown: each request is a page, its candidates are what stood on it, labels are what people did there."""
+"""Examples out of a log of what was shown: each request is a page, its candidates are what stood on it, labels are what people did
+there."""
 
 from collections.abc import Collection, Sequence
 
@@ -20,7 +21,8 @@ def logged_examples(
     definitions: Sequence[Feature] | None = None,
     sensitive: Collection[str] = (),
 ) -> tuple[Examples, dict[str, torch.Tensor]]:
-    """Every page of the log, in order of time; and of each show its "position", int64, and "propensity", float64, NaN where the log has none.
+    """Every page of the log, in order of time; and of each show its "position", int64, and "propensity", float64, NaN where the log has
+    none.
 
     tasks: kinds of events, each meant given the one before; an event belongs to the show of the same request, item and position.
     definitions: of features; None for the standard ones. Raises NotApplicable for a log without shows, requests, positions or times.
@@ -41,12 +43,15 @@ def logged_examples(
              shown AS (SELECT request_id, user_code, item_code, position, min(timestamp) AS timestamp, min({propensity}) AS propensity
                        FROM coded_events WHERE {any_of(exposure)} GROUP BY request_id, user_code, item_code, position),
              pages AS (SELECT request_id, min(timestamp) AS moment FROM shown GROUP BY request_id)
-        SELECT dense_rank() OVER (ORDER BY p.moment, s.request_id) - 1 AS page, s.user_code, s.item_code, s.position, p.moment, s.propensity, {names}
+        SELECT dense_rank() OVER (ORDER BY p.moment, s.request_id) - 1 AS page,
+               s.user_code, s.item_code, s.position, p.moment, s.propensity, {names}
         FROM shown AS s JOIN pages AS p ON s.request_id = p.request_id
         LEFT JOIN came AS k ON s.request_id = k.request_id AND s.item_code = k.item_code AND s.position = k.position
         ORDER BY page, s.position, s.item_code"""
     with data.connect() as connection:
-        found = {name: torch.from_numpy(column.copy()) for name, column in connection.execute(query).fetchnumpy().items() if name != "propensity"}
+        found = {
+            name: torch.from_numpy(column.copy()) for name, column in connection.execute(query).fetchnumpy().items() if name != "propensity"
+        }
         chances = connection.execute(query).df()["propensity"].to_numpy(dtype="float64", na_value=float("nan"))
     page = found["page"].long()
     lengths = torch.bincount(page)

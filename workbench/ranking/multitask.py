@@ -1,7 +1,7 @@
 """Several tasks of one funnel learnt together: experts shared, a gate and a tower for each (MMoE, Ma et al., KDD 2018).
 
-One expert is the shared-bottom network. As a chain, the chance of a task is the product of its own and those before it, all learnt over every
-candidate shown, not over those alone that came so far (ESMM, Ma et al., SIGIR 2018): p(like) = p(watch) · p(like | watch).
+One expert is the shared-bottom network. As a chain, the chance of a task is the product of its own and those before it, all learnt over
+every candidate shown, not over those alone that came so far (ESMM, Ma et al., SIGIR 2018): p(like) = p(watch) · p(like | watch).
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class MultiTaskConfig(NetworkConfig):
 class MultiTask(Network):
     kind = "multi_task"
 
-    def __init__(self, config: MultiTaskConfig = MultiTaskConfig()) -> None:  # noqa: B008, frozen
+    def __init__(self, config: MultiTaskConfig = MultiTaskConfig()) -> None:
         self.config = config
         self.title = "Multi-task, shared bottom" if config.experts == 1 else f"Multi-task, {config.experts} experts"
 

@@ -16,9 +16,9 @@ from workbench.ranking.examples import Examples
 def examination(items: Tensor, positions: Tensor, clicks: Tensor, *, rounds: int = 100) -> Tensor:
     """float64 (p,): how often each position 1 … p is examined, relative to the first.
 
-    items, positions: int64 (n,), what stood where, positions from 1; clicks: bool (n,). Maximum likelihood of Poisson clicks with a rate for
-    each item and each position, e(p) · r(i), by alternating: the same item seen at several positions tells them apart, so this needs a log in
-    which items move (Agarwal et al., WSDM 2019, "intervention harvesting").
+    items, positions: int64 (n,), what stood where, positions from 1; clicks: bool (n,). Maximum likelihood of Poisson clicks with a rate
+    for each item and each position, e(p) · r(i), by alternating: the same item seen at several positions tells them apart, so this needs a
+    log in which items move (Agarwal et al., WSDM 2019, "intervention harvesting").
 
     Raises NotApplicable where there are no clicks at the first position or no item was at two positions.
     """
@@ -44,8 +44,9 @@ def examination(items: Tensor, positions: Tensor, clicks: Tensor, *, rounds: int
 
 
 def debiased(examples: Examples, looked: Tensor, positions: Tensor, *, most: float = 20.0) -> Examples:
-    """The examples with inverse propensity weights: what came of a candidate counts 1 / e(position), at most `most` times; what nothing came
-    of counts once (Joachims et al., WSDM 2017, for pairs and lists; for single chances these are no propensities and it does not apply).
+    """The examples with inverse propensity weights: what came of a candidate counts 1 / e(position), at most `most` times; what nothing
+    came of counts once (Joachims et al., WSDM 2017, for pairs and lists; for single chances these are no propensities and it does not
+    apply).
 
     looked: float (p,), as `examination` gives it; positions: int64 (n,), from 1.
     """

@@ -1,7 +1,7 @@
 """When what is learnt: candidates come from a retriever that learnt from earlier events than the ranker that orders them.
 
-The training part is cut once more: into what the first retriever learns from, and periods after it whose events are the ranker's labels. For
-each period the retriever is trained anew on all before it, as it will be before validation and before test.
+The training part is cut once more: into what the first retriever learns from, and periods after it whose events are the ranker's labels.
+For each period the retriever is trained anew on all before it, as it will be before validation and before test.
 """
 
 from dataclasses import dataclass
@@ -11,6 +11,8 @@ from torch import Tensor
 
 from workbench.data import Finding, Holdout, Interactions, Split
 from workbench.errors import NotApplicable, RequestError, WorkError
+
+MOST_PERIODS = 10
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -53,7 +55,7 @@ def stages(parts: Split, periods: int = 2, share: float = 0.1) -> Stages:
     By a cut at one moment for everyone the periods are cut so too; by each person's own time each person's last events are. Raises
     NotApplicable for a split that is not by time, RequestError where the periods leave nothing to retrieve by.
     """
-    if not 1 <= periods <= 10 or not 0 < share * periods < 1:
+    if not 1 <= periods <= MOST_PERIODS or not 0 < share * periods < 1:
         raise RequestError(f"{periods} periods of {share:g} of the training events each leave nothing for the retriever before them.")
     promises = parts.rule.promises
     if "own time" not in promises:

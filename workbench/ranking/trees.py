@@ -56,7 +56,7 @@ class Trees:
     categories: dict[str, tuple[str, ...]]
     """By feature: the names seen in training."""
 
-    def __init__(self, config: TreesConfig = TreesConfig()) -> None:  # noqa: B008, frozen
+    def __init__(self, config: TreesConfig = TreesConfig()) -> None:
         self.config = config
         self.title = {"pairwise": "LambdaRank trees", "pointwise": "Log-loss trees", "listwise": "XE-NDCG trees"}[config.loss]
         self.best_round = 0
@@ -77,7 +77,8 @@ class Trees:
             callbacks = [lightgbm.early_stopping(config.patience, first_metric_only=True, verbose=False)]
 
         def ours(predicted: np.ndarray, _: lightgbm.Dataset) -> tuple[str, float, bool]:
-            assert valid is not None and ties is not None
+            assert valid is not None
+            assert ties is not None
             return "ndcg", valid.ndcg(torch.from_numpy(predicted), ties, config.k).nanmean().item(), True
 
         told: dict[str, Any] = {
@@ -107,8 +108,8 @@ class Trees:
         return torch.from_numpy(np.asarray(found, dtype=np.float64))
 
     def contributions(self, examples: Examples) -> Tensor:
-        """float64 (n, d + 1): what each feature adds to a candidate's score, the last column what every candidate has (TreeSHAP, Lundberg et
-        al. 2020); a row adds up to the score.
+        """float64 (n, d + 1): what each feature adds to a candidate's score, the last column what every candidate has (TreeSHAP, Lundberg
+        et al. 2020); a row adds up to the score.
         """
         found = self.booster.predict(self._matrix(examples.features), pred_contrib=True, num_iteration=self.best_round)
         return torch.from_numpy(np.asarray(found, dtype=np.float64))
@@ -121,7 +122,13 @@ class Trees:
     def save(self, directory: Path) -> None:
         """LightGBM's own text and JSON."""
         directory.mkdir(parents=True, exist_ok=True)
-        told = {"ranker": "trees", "config": asdict(self.config), "names": self.names, "categories": self.categories, "best_round": self.best_round}
+        told = {
+            "ranker": "trees",
+            "config": asdict(self.config),
+            "names": self.names,
+            "categories": self.categories,
+            "best_round": self.best_round,
+        }
         with whole_file(directory / "ranker.json") as path:
             write_json(path, told)
         with whole_file(directory / "trees.txt") as path:
@@ -149,7 +156,9 @@ class Trees:
         label = examples.label.numpy().astype(np.int32)
         matrix = self._matrix(examples.features)
         columns = [place for place, name in enumerate(self.names) if name in self.categories]
-        return lightgbm.Dataset(matrix, label, weight=weights, group=group, reference=reference, categorical_feature=columns, free_raw_data=True)
+        return lightgbm.Dataset(
+            matrix, label, weight=weights, group=group, reference=reference, categorical_feature=columns, free_raw_data=True
+        )
 
     def _matrix(self, frame: FeatureFrame) -> np.ndarray:
         """float64 (n, d). Raises RequestError for an infinite value."""

@@ -19,7 +19,7 @@ from workbench.retrieval import Frontier, Pick
 INK, SOFT, MARK = "#1b1f24", "#57606a", "#0b57d0"
 
 
-def _canvas(width: float, height: float) -> tuple[MplFigure, Axes]:
+def canvas(width: float, height: float) -> tuple[MplFigure, Axes]:
     figure = MplFigure(figsize=(width, height))
     axes = figure.subplots()
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -29,7 +29,7 @@ def _canvas(width: float, height: float) -> tuple[MplFigure, Axes]:
 
 def _intervals(rows: Sequence[tuple[str, Interval]], what: str, least: float | None = 0.0) -> MplFigure:
     """A mark with its interval for each row, from `least` on."""
-    figure, axes = _canvas(7.5, 0.6 + 0.42 * len(rows))
+    figure, axes = canvas(7.5, 0.6 + 0.42 * len(rows))
     for row, (_, interval) in enumerate(rows):
         axes.plot([interval.low, interval.high], [row, row], color=MARK, linewidth=1.8)
         axes.plot(interval.value, row, "o", markersize=7, color=MARK)
@@ -42,7 +42,7 @@ def _intervals(rows: Sequence[tuple[str, Interval]], what: str, least: float | N
 
 def forest(comparisons: Sequence[Comparison], titles: tuple[str, str], effect: float) -> Figure:
     """Differences by slice, with intervals. A hollow mark: too few people to see a difference that matters, and none seen."""
-    figure, axes = _canvas(7.5, 0.6 + 0.27 * len(comparisons))
+    figure, axes = canvas(7.5, 0.6 + 0.27 * len(comparisons))
     for row, c in enumerate(comparisons):
         unclear = c.verdict(effect) == "too few to say"
         colour = SOFT if unclear else MARK
@@ -90,7 +90,7 @@ def long_tail(events_per_item: npt.NDArray[np.int64]) -> Figure:
     counts = np.sort(events_per_item)[::-1]
     held = np.concatenate([[0.0], counts.cumsum() / counts.sum()])
     share = np.linspace(0, 1, len(held))
-    figure, axes = _canvas(7.5, 2.8)
+    figure, axes = canvas(7.5, 2.8)
     axes.plot(share, held, color=MARK, linewidth=1.8)
     axes.plot([0, 1], [0, 1], color=SOFT, linewidth=0.8, linestyle=":")
     axes.set_xlabel("share of the catalogue, most popular first", color=SOFT)
@@ -107,7 +107,7 @@ def long_tail(events_per_item: npt.NDArray[np.int64]) -> Figure:
 def timeline(counts: npt.NDArray[np.int64], cuts: Sequence[tuple[str, float]]) -> Figure:
     """Events in each week since the first one; `cuts` are named moments in days since then."""
     days = 7 * np.arange(len(counts))
-    figure, axes = _canvas(7.5, 2.4)
+    figure, axes = canvas(7.5, 2.4)
     axes.bar(days, counts, width=6.2, align="edge", color=MARK)
     for row, (name, day) in enumerate(cuts):
         axes.axvline(day, color=INK, linewidth=1)
@@ -122,7 +122,7 @@ def timeline(counts: npt.NDArray[np.int64], cuts: Sequence[tuple[str, float]]) -
 
 def over_time(name: str, lines: Mapping[str, Sequence[float]], what: str, alt: str, caption: str) -> Figure:
     """Shares over the second to the last tenth of the events, a line for each name."""
-    figure, axes = _canvas(7.5, 2.6)
+    figure, axes = canvas(7.5, 2.6)
     for (title, values), colour, style in zip(lines.items(), (MARK, INK), ("-", "--"), strict=True):
         axes.plot(range(2, 2 + len(values)), values, style, color=colour, linewidth=1.8, label=title)
     axes.set_ylim(0, 1.02)
@@ -135,7 +135,7 @@ def over_time(name: str, lines: Mapping[str, Sequence[float]], what: str, alt: s
 
 def curves(lines: Sequence[tuple[str, Sequence[tuple[float, float]]]], what: str, told: str) -> Figure:
     """A line for each training, of (seconds, value): trainings of one model in one colour."""
-    figure, axes = _canvas(7.5, 3.2)
+    figure, axes = canvas(7.5, 3.2)
     styles = dict(zip(dict.fromkeys(title for title, _ in lines), product(("-", "--", ":"), (MARK, INK, SOFT)), strict=False))
     for title, points in lines:
         style, colour = styles.get(title, ("-.", SOFT))
@@ -150,7 +150,7 @@ def curves(lines: Sequence[tuple[str, Sequence[tuple[float, float]]]], what: str
 
 def tradeoff(points: Sequence[tuple[str, Interval, Interval]], across: str, up: str) -> Figure:
     """A mark for each (title, across, up), with both intervals."""
-    figure, axes = _canvas(7.5, 4.2)
+    figure, axes = canvas(7.5, 4.2)
     for _, x, y in points:
         axes.plot([x.low, x.high], [y.value, y.value], color=MARK, linewidth=1)
         axes.plot([x.value, x.value], [y.low, y.high], color=MARK, linewidth=1)
@@ -193,7 +193,7 @@ def _name_marks(axes: Axes, marks: Sequence[tuple[str, float, float]]) -> None:
 
 def frontier_figure(frontier: Frontier, pick: Pick) -> Figure:
     """A bubble for each index: recall up, milliseconds of one query across, area by bytes an item."""
-    figure, axes = _canvas(7.5, 4.2)
+    figure, axes = canvas(7.5, 4.2)
     most = max(m.bytes_per_item for m in frontier.measured)
     for m, best in zip(frontier.measured, frontier.best, strict=True):
         colour = MARK if m is pick.measured else INK if best else SOFT

@@ -17,8 +17,9 @@ Build = Callable[[Tables, Asked], Tensor]
 def check_point_in_time(build: Build, tables: Tables, asked: Asked, *, seed: int = 0, events: int = 20) -> None:
     """Put events at and after the moment of requests into the log, and find every feature of theirs unchanged.
 
-    They are of every kind: liked, disliked, neither, of each type there is. Tried for the first, the middle and the last moment asked for, each with `events` events of the same people and items and of others.
-    Raises AssertionError, naming the row and the column, for a feature that saw one; there must be somebody who asks.
+    They are of every kind: liked, disliked, neither, of each type there is. Tried for the first, the middle and the last moment asked for,
+    each with `events` events of the same people and items and of others. Raises AssertionError, naming the row and the column, for a
+    feature that saw one; there must be somebody who asks.
     """
     rng = np.random.default_rng(seed)
     moments = asked.timestamps.unique()

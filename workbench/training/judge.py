@@ -12,7 +12,8 @@ from workbench.evaluation import check_maximised, evaluate, split_name
 from workbench.evaluation.scoring import Scorer, name_of, served_by
 
 JudgeCall = Callable[[str, int, int, Callable[[Tensor], Tensor] | None], float]
-"""How good a network is after an epoch, higher is better: asked on this device, by this of so many processes, with what adds up over them."""
+"""How good a network is after an epoch, higher is better: asked on this device, by this of so many processes, with what adds up over
+them."""
 
 
 @dataclass(frozen=True)

@@ -67,9 +67,7 @@ def _first_order(layer: Any, batch: _Batch) -> Tensor:
     return torch.stack(parts).sum(0) + layer.bias
 
 
-def context_network(
-    name: str, numbers: int, sizes: Sequence[int], embedding_size: int, hidden: Sequence[int], dropout: float
-) -> nn.Module:
+def context_network(name: str, numbers: int, sizes: Sequence[int], embedding_size: int, hidden: Sequence[int], dropout: float) -> nn.Module:
     """RecBole's network of this name, untrained, for numbers and codes; it draws from torch's global generator.
 
     numbers: features that are numbers. sizes: codes of each category. hidden: widths of the layers of its deep part.
