@@ -11,7 +11,7 @@ from workbench.data.interactions import Interactions, UserBatch
 from workbench.data.ledger import Ledger, Looks
 from workbench.data.power import detectable_difference
 from workbench.data.rules import RULES
-from workbench.data.side import Side, item_texts, side_information
+from workbench.data.side import Side, item_texts, item_titles, side_information
 from workbench.data.snapshot import Snapshot, prepare, version, versions
 from workbench.data.splits import REFITS, Split, rolling_origin, write_split
 
@@ -38,6 +38,7 @@ __all__ = [
     "grouping",
     "groups",
     "item_texts",
+    "item_titles",
     "item_vectors",
     "list_cards",
     "load_card",

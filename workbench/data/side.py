@@ -86,5 +86,13 @@ def item_texts(data: Dataset) -> list[str] | None:
     return [" ".join(cell for cell in row if cell) for row in zip(*cells, strict=True)]
 
 
+def item_titles(data: Dataset) -> list[str]:
+    """What a reader calls each item, in the order of codes: its public column that is called a title or a name, or else its id."""
+    public = [name for name in data.snapshot.columns("items") if data.card.privacy.get(name) == "public"]
+    column = next((name for name in public if "title" in name.casefold() or "name" in name.casefold()), None)
+    cells = data.snapshot.cells("items", column) if column else data.item_ids
+    return [cell or item for cell, item in zip(cells, data.item_ids, strict=True)]
+
+
 def _widths(tables: Mapping[str, Tensor]) -> tuple[tuple[str, int], ...]:
     return tuple((name, table.shape[1]) for name, table in tables.items())

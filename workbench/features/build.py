@@ -10,12 +10,11 @@ from torch import Tensor
 
 from workbench.errors import RequestError, unknown
 from workbench.features.definition import KINDS, Feature, check_features
-from workbench.features.engines import DuckDb, Engine, opened
-from workbench.features.sql import Lookup, Stream, expression, group_table, half_lives, lookups_of, stream_of, stream_sql
+from workbench.features.engines import Engine, opened
+from workbench.features.sql import Lookup, Stream, expression, group_table, half_lives, lookups_of, stream_columns, stream_of, stream_sql
 from workbench.features.tables import Asked, Tables
 
 HOUR = 3_600_000_000
-COLUMNS = ("timestamp", "happened", "n", "total", "valued", "latest", "fresh")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -68,7 +67,7 @@ def build_features(
     columns: dict[str, Tensor] = {}
     if made and len(asked):
         with opened(engine, threads) as running:
-            columns = _columns(running.fetch(_query(running, made, tables, asked)), made)
+            columns = _made(running, made, tables, asked)
     names: dict[str, tuple[str, ...]] = {}
     for each in definitions:
         if each.name not in columns:
@@ -106,78 +105,71 @@ def check_given(each: Feature, values: Tensor, n: int) -> None:
 
 def streams(definitions: Sequence[Feature]) -> list[Stream]:
     """Those the definitions read, each once."""
-    return list(dict.fromkeys(stream_of(each, kind) for each in definitions for kind in each.kinds))
+    return list(dict.fromkeys(stream_of(each) for each in definitions if each.kinds))
 
 
-def stream_columns(definitions: Sequence[Feature], stream: Stream) -> list[str]:
-    """Of the stream's table, without its keys."""
-    if stream.distinct is not None:
-        return ["timestamp", "n"]
-    return [*COLUMNS, *(f"d{place}" for place in range(len(half_lives(definitions, stream))))]
-
-
-def make_stream(engine: Engine, name: str, definitions: Sequence[Feature], stream: Stream) -> None:
-    fresh = any(each.aggregation == "distinct" and not each.window and stream_of(each) == stream for each in definitions)
-    engine.make(name, stream_sql(stream, half_lives(definitions, stream), fresh))
-
-
-def _query(engine: Engine, definitions: Sequence[Feature], tables: Tables, asked: Asked) -> str:
-    """Make what is needed on the way, and return SQL for place and the features, by place."""
+def _made(engine: Engine, definitions: Sequence[Feature], tables: Tables, asked: Asked) -> dict[str, Tensor]:
+    """By feature made of events: float64 (n,). Each entity's are asked for once for each person and moment, or each pair."""
     engine.register("events", tables.events)
-    engine.register("asked", asked.table())
     for group in {each.group for each in definitions if each.group}:
         engine.register(group_table(group), tables.groups[group])
     named = {stream: f"stream_{place}" for place, stream in enumerate(streams(definitions))}
     for stream, name in named.items():
-        make_stream(engine, name, definitions, stream)
-    joins, columns = [], []
+        engine.make(name, stream_sql(definitions, stream))
+    run = _runs(asked)
+    first = torch.nonzero(torch.diff(run, prepend=torch.tensor([-1])))[:, 0]
+    engine.register("pairs", _asked_table(asked, torch.arange(len(asked)), run))
+    engine.register("people", _asked_table(asked, first, run))
+    found: dict[str, Tensor] = {}
     for place, (entity, group) in enumerate(dict.fromkeys((each.entity, each.group) for each in definitions)):
         own = [each for each in definitions if (each.entity, each.group) == (entity, group)]
-        _make_values(engine, f"values_{place}", own, named, definitions)
-        same = ("place",) if entity == "user_group" else (*named_keys(own), "timestamp")
-        joins.append(f" LEFT JOIN values_{place} AS v{place} ON {' AND '.join(f'a.{key} = v{place}.{key}' for key in same)}")
-        columns += [f"v{place}.f{definitions.index(each)}" for each in own]
-    return f"SELECT a.place, {', '.join(columns)} FROM asked AS a{''.join(joins)} ORDER BY a.place"
+        values = _values(engine, f"{place}", own, named, definitions, len(first) if entity == "user" else len(asked))
+        found |= {each.name: column[run] if entity == "user" else column for each, column in zip(own, values, strict=True)}
+    return found
 
 
-def named_keys(own: Sequence[Feature]) -> tuple[str, ...]:
-    return stream_of(own[0]).keys
+def _runs(asked: Asked) -> Tensor:
+    """int64 (n,): numbers of the stretches of one person at one moment, which a request's candidates are."""
+    new = torch.ones(len(asked), dtype=torch.bool)
+    new[1:] = (asked.users[1:] != asked.users[:-1]) | (asked.timestamps[1:] != asked.timestamps[:-1])
+    return new.cumsum(0) - 1
 
 
-def _make_values(engine: Engine, name: str, own: Sequence[Feature], named: dict[Stream, str], definitions: Sequence[Feature]) -> None:
-    """A table of the features of one entity: by its keys and the moment; of groups by the place of who asked."""
-    first, keys = own[0], named_keys(own)
-    grouped = first.entity == "user_group"
-    pairs = (
-        f"SELECT a.place, a.user_code, g.grp, a.timestamp FROM asked AS a JOIN {group_table(first.group)} AS g ON a.item_code = g.item_code"
-    )
-    wanted = f"wanted_{name}"
-    engine.make(wanted, f"SELECT DISTINCT {', '.join(keys)}, timestamp FROM {f'({pairs}) AS p' if grouped else 'asked'}")
+def _asked_table(asked: Asked, rows: Tensor, run: Tensor) -> pa.Table:
+    told = {"user_code": asked.users, "item_code": asked.items, "timestamp": asked.timestamps, "run": run}
+    return pa.table({"place": range(len(rows)), **{name: column[rows].numpy() for name, column in told.items()}})
+
+
+def _values(
+    engine: Engine, name: str, own: Sequence[Feature], named: dict[Stream, str], definitions: Sequence[Feature], n: int
+) -> list[Tensor]:
+    """float64 (n,) of each feature of one entity: a value for each person and moment, or for each pair."""
+    keys, group = stream_of(own[0]).keys, own[0].group
     at: dict[Lookup, str] = {}
     for each in own:
         for lookup in lookups_of(each):
             at.setdefault(lookup, f"l{len(at)}")
-    asked = [(prefix, named[lookup.stream], lookup.offset, stream_columns(definitions, lookup.stream)) for lookup, prefix in at.items()]
-    told = [f"{expression(each, at, half_lives(definitions, stream_of(each)))} AS f{definitions.index(each)}" for each in own]
-    values = f"SELECT {', '.join(keys)}, timestamp, {', '.join(told)} FROM ({engine.as_of(wanted, keys, asked)}) AS l"
-    if not grouped:
-        engine.make(name, values)
-        return
-    engine.make(f"each_{name}", values)
-    means = ", ".join(f"avg(v.f{definitions.index(each)}) AS f{definitions.index(each)}" for each in own)
-    engine.make(
-        name,
-        f"SELECT p.place, {means} FROM ({pairs}) AS p JOIN each_{name} AS v "
-        "ON p.user_code = v.user_code AND p.grp = v.grp AND p.timestamp = v.timestamp GROUP BY p.place",
-    )
-
-
-def _columns(table: pa.Table, definitions: Sequence[Feature]) -> dict[str, Tensor]:
-    """By feature: float64, null as NaN."""
-    found = {}
-    for place, each in enumerate(definitions):
+    asked = []
+    for lookup, prefix in at.items():
+        columns = ["timestamp", *stream_columns(definitions, lookup.stream)]
+        asked.append((prefix, named[lookup.stream], lookup.offset, columns))
+    told = [f"{expression(each, at, half_lives(definitions, stream_of(each)))} AS f{place}" for place, each in enumerate(own)]
+    wanted = "people" if own[0].entity == "user" else "pairs"
+    if group:
+        wanted = f"wanted_{name}"
+        both = f"SELECT p.place, p.run, p.user_code, p.timestamp, g.grp FROM pairs AS p JOIN {group_table(group)} AS g ON p.item_code = g.item_code"
+        engine.make(wanted, f"SELECT DISTINCT run AS place, user_code, timestamp, grp FROM ({both}) AS b")
+    query = f"SELECT place{', grp' if group else ''}, {', '.join(told)} FROM ({engine.as_of(wanted, keys, asked)}) AS l"
+    if group:
+        engine.make(f"values_{name}", query)
+        means = ", ".join(f"avg(v.f{place}) AS f{place}" for place in range(len(own)))
+        query = f"SELECT b.place, {means} FROM ({both}) AS b JOIN values_{name} AS v ON b.run = v.place AND b.grp = v.grp GROUP BY b.place"
+    table = engine.fetch(query)
+    places = torch.from_numpy(table["place"].to_numpy().copy())
+    found = []
+    for place in range(len(own)):
         column = table[f"f{place}"].cast(pa.float64()).combine_chunks().to_numpy(zero_copy_only=False)
-        found[each.name] = torch.from_numpy(np.array(column, dtype=np.float64))
+        found.append(torch.full((n,), torch.nan, dtype=torch.float64).index_copy_(0, places, torch.from_numpy(np.array(column))))
     return found
 
 
@@ -221,6 +213,3 @@ def _number(cell: str | None) -> float:
     except ValueError:
         return float("nan")
     return value if np.isfinite(value) else float("nan")
-
-
-__all__ = ["DuckDb", "FeatureFrame", "build_features", "check_against"]

@@ -26,8 +26,8 @@ class Engine(Protocol):
         ...
 
     def as_of(self, wanted: str, keys: Sequence[str], lookups: Sequence[tuple[str, str, int, Sequence[str]]]) -> str:
-        """SQL for the rows of the table `wanted`, each of its (keys, timestamp) there once, with what streams say strictly before its
-        timestamp less an offset.
+        """SQL for the rows of the table `wanted` with what streams say strictly before its timestamp less an offset. A row of `wanted` is
+        told by its place, and by its group where groups are among the keys.
 
         lookups: prefix, the stream's table, offset in microseconds, columns; they come as prefix_column, NULL where there is nothing.
         """
@@ -77,20 +77,19 @@ class Spark:
         """Both sides in one column of moments, the asking first where they are equal; each row of the stream opens a group, and whoever
         asks within the group gets what it says."""
         named, columns, joins = ", ".join(keys), ["w.*"], []
+        told_by = ["place", *(key for key in keys if key == "grp")]
         for prefix, stream, offset, wanted_columns in lookups:
-            told = [column for column in wanted_columns if column != "timestamp"]
-            asking = ["CAST(NULL AS BIGINT) AS timestamp", *(f"NULL AS {column}" for column in told)]
-            saying = ["CAST(NULL AS BIGINT) AS moment", "timestamp", *told]
+            asking = ["place", *(f"NULL AS {column}" for column in wanted_columns)]
+            saying = ["CAST(NULL AS BIGINT) AS place", *wanted_columns]
             both = (
-                f"SELECT {named}, timestamp - {offset} AS at, 0 AS side, timestamp AS moment, {', '.join(asking)} FROM {wanted} UNION ALL "
+                f"SELECT {named}, timestamp - {offset} AS at, 0 AS side, {', '.join(asking)} FROM {wanted} UNION ALL "
                 f"SELECT {named}, timestamp AS at, 1 AS side, {', '.join(saying)} FROM {stream}"
             )
             opened = f"sum(side) OVER (PARTITION BY {named} ORDER BY at, side ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS opened"
             spread = ", ".join(f"max({column}) OVER (PARTITION BY {named}, opened) AS {column}" for column in wanted_columns)
-            groups = f"SELECT {named}, moment, {spread} FROM (SELECT *, {opened} FROM ({both}) AS b) AS o"
-            found = f"SELECT * FROM ({groups}) AS s WHERE moment IS NOT NULL"
-            same = " AND ".join(f"w.{key} = {prefix}.{key}" for key in keys)
-            joins.append(f" LEFT JOIN ({found}) AS {prefix} ON {same} AND w.timestamp = {prefix}.moment")
+            groups = f"SELECT {named}, place, {spread} FROM (SELECT *, {opened} FROM ({both}) AS b) AS o"
+            same = " AND ".join(f"w.{key} = {prefix}.{key}" for key in told_by)
+            joins.append(f" LEFT JOIN (SELECT * FROM ({groups}) AS s WHERE place IS NOT NULL) AS {prefix} ON {same}")
             columns += [f"{prefix}.{column} AS {prefix}_{column}" for column in wanted_columns]
         return f"SELECT {', '.join(columns)} FROM {wanted} AS w{''.join(joins)}"
 

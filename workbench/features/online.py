@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,13 +26,25 @@ from workbench.features.build import (
     check_against,
     check_codes,
     check_given,
-    make_stream,
-    stream_columns,
     streams,
 )
 from workbench.features.definition import DAY, KINDS, Feature
 from workbench.features.engines import opened
-from workbench.features.sql import CONDITIONS, Lookup, Stream, group_table, half_lives, lookups_of, source, stream_of
+from workbench.features.sql import (
+    CONDITIONS,
+    Lookup,
+    Measure,
+    Stream,
+    counts_others,
+    group_table,
+    half_lives,
+    lookups_of,
+    measures,
+    source,
+    stream_columns,
+    stream_of,
+    stream_sql,
+)
 from workbench.features.tables import Asked, Tables
 from workbench.files import publish_folder, write_json
 from workbench.paths import checked_name
@@ -55,6 +67,12 @@ class _Series:
         return self.rows[place] if place >= 0 else None
 
 
+class _Event(NamedTuple):
+    timestamp: int
+    value: float | None
+    kinds: frozenset[str]
+
+
 class OnlineStore:
     """Features of one request, from the events it was told of; those of a log up to a moment come out of a folder.
 
@@ -70,6 +88,7 @@ class OnlineStore:
         self.definitions = tuple(definitions)
         self.streams = streams(self.definitions)
         self.counted = {stream_of(each) for each in self.definitions if each.aggregation == "distinct"}
+        self.measures = {stream: measures(self.definitions, stream) for stream in self.streams}
         self.decays = {stream: half_lives(self.definitions, stream) for stream in self.streams}
         self.series: dict[Stream, dict[Key, _Series]] = {stream: {} for stream in self.streams}
         self.others: dict[Stream, dict[Key, dict[int, list[int]]]] = {stream: {} for stream in self.streams}
@@ -99,10 +118,11 @@ class OnlineStore:
         if timestamp < self.latest:
             raise RequestError(f"an event at {timestamp} comes after one at {self.latest}: tell of events in order of time.")
         self.latest = timestamp
+        event = _Event(timestamp, value, frozenset(kinds))
         for stream in self.streams:
-            if stream.kind in kinds:
+            if stream.kind is None or stream.kind in kinds:
                 for key in self._keys(stream, user, item):
-                    self._add(stream, key, user if stream.other == "user_code" else item, timestamp, value)
+                    self._add(stream, key, user if stream.other == "user_code" else item, event)
 
     def features(self, user: int, items: Sequence[int], timestamp: int, given: Mapping[str, Sequence[float]] | None = None) -> Tensor:
         """float64 (n_items, d): a row for each candidate of one request, NaN where there is nothing to say.
@@ -187,27 +207,38 @@ class OnlineStore:
                 return [(user, item)]
         return [(user, group) for group in self.groups[stream.group].get(item, ())]
 
-    def _add(self, stream: Stream, key: Key, other: int, timestamp: int, value: float | None) -> None:
-        new = stream in self.counted and self._is_new(stream, key, other, timestamp)
+    def _add(self, stream: Stream, key: Key, other: int, event: "_Event") -> None:
+        new = stream in self.counted and self._is_new(stream, key, other, event.timestamp)
         if stream.distinct is not None:
             return
         series = self.series[stream].setdefault(key, _Series())
-        known = timestamp + stream.delay
-        last = series.rows[-1] if series.rows else dict.fromkeys(("n", "total", "valued", "fresh"), 0.0) | {"happened": float(timestamp)}
+        row = dict(series.rows[-1]) if series.rows else {}
+        known = event.timestamp + stream.delay
         same = bool(series.times) and series.times[-1] == known
-        row = dict(last)
-        age = timestamp - last["happened"]
-        for place, half in enumerate(self.decays[stream]):
-            row[f"d{place}"] = last.get(f"d{place}", 0.0) * 2.0 ** (-age / half) + 1.0
-        row |= {"timestamp": float(known), "happened": float(timestamp), "n": last["n"] + 1, "fresh": last["fresh"] + new}
-        row |= {"total": last["total"] + (value or 0.0), "valued": last["valued"] + (value is not None)}
-        earlier = last.get("latest", NOTHING) if same else NOTHING
-        row["latest"] = earlier if value is None else value if earlier != earlier else max(earlier, value)
+        (self._all_kinds if stream.kind is None else self._one_kind)(stream, row, event, same, new)
+        row["timestamp"] = float(known)
         if same:
             series.rows[-1] = row
         else:
             series.times.append(known)
             series.rows.append(row)
+
+    def _all_kinds(self, stream: Stream, row: dict[str, float], event: "_Event", *_: bool) -> None:
+        """The row of a stream of all kinds with one more event."""
+        for each in self.measures[stream]:
+            now = row.get(each.column, NOTHING if each.what == "h" else 0.0)
+            if each.kind in event.kinds:
+                valued = event.value is not None
+                now = {"n": now + 1, "v": now + valued, "t": now + (event.value or 0.0), "h": float(event.timestamp)}[each.what]
+            row[each.column] = now
+
+    def _one_kind(self, stream: Stream, row: dict[str, float], event: "_Event", same: bool, new: bool) -> None:
+        age = event.timestamp - row.get("happened", float(event.timestamp))
+        for place, half in enumerate(self.decays[stream]):
+            row[f"d{place}"] = row.get(f"d{place}", 0.0) * 2.0 ** (-age / half) + 1.0
+        earlier = row.get("latest", NOTHING) if same else NOTHING
+        row["latest"] = earlier if event.value is None else event.value if math.isnan(earlier) else max(earlier, event.value)
+        row |= {"happened": float(event.timestamp), "fresh": row.get("fresh", 0.0) + new}
 
     def _is_new(self, stream: Stream, key: Key, other: int, timestamp: int) -> bool:
         """Whether the other was never there before; of a window every time is kept, else the first."""
@@ -228,31 +259,35 @@ class OnlineStore:
             first, last = timestamp - stream.delay - (stream.distinct or 0), timestamp - stream.delay
             seen = self.others[stream].get(key, {}).values()
             return float(sum((place := bisect_left(times, last)) > 0 and times[place - 1] >= first for times in seen))
-        rows = [self._row(lookup, key, timestamp) for lookup in lookups_of(each)]
-        now, then = rows[0], rows[1] if each.window and len(rows) > 1 else None
-        inside = now is not None and (each.window is None or now["timestamp"] >= timestamp - round(each.window * DAY))
+        now, *then = (self._row(lookup, key, timestamp) for lookup in lookups_of(each))
+
+        def total(what: str, kind: str) -> float:
+            column = Measure(what, kind).column
+            return now.get(column, 0.0) - sum(row.get(column, 0.0) for row in then)
+
+        begin = timestamp - round(each.window * DAY) if each.window else -math.inf
         match each.aggregation:
             case "count":
-                return _less("n", now, then)
+                return total("n", each.events)
             case "distinct":
-                return _less("fresh", now, None)
+                return now.get("fresh", 0.0)
             case "mean":
-                valued = _less("valued", now, then)
-                return _less("total", now, then) / valued if valued > 0 else NOTHING
+                return total("t", each.events) / valued if (valued := total("v", each.events)) > 0 else NOTHING
             case "rate":
-                above = rows[2:] if each.window else rows[1:]
-                shown = _less("n", now, then)
-                return _less("n", above[0], above[1] if each.window else None) / shown if shown > 0 else NOTHING
+                return total("n", each.of) / shown if (shown := total("n", each.events)) > 0 else NOTHING
             case "recency":
-                return (timestamp - now["happened"]) / DAY if inside and now else NOTHING
+                happened = now.get(Measure("h", each.events).column, NOTHING)
+                return (timestamp - happened) / DAY if happened + round(each.delay * DAY) >= begin else NOTHING
             case "last":
-                return now["latest"] if inside and now else NOTHING
+                return now["latest"] if now and now["timestamp"] >= begin else NOTHING
         half = round((each.half_life or 0) * DAY)
-        return now[f"d{self.decays[stream_of(each)].index(half)}"] * 2.0 ** (-(timestamp - now["happened"]) / half) if now else 0.0
+        decayed = now.get(f"d{self.decays[stream_of(each)].index(half)}", 0.0)
+        return decayed * 2.0 ** (-(timestamp - now.get("happened", 0.0)) / half) if now else 0.0
 
-    def _row(self, lookup: Lookup, key: Key, timestamp: int) -> dict[str, float] | None:
+    def _row(self, lookup: Lookup, key: Key, timestamp: int) -> dict[str, float]:
+        """Empty where there is nothing before."""
         series = self.series[lookup.stream].get(key)
-        return series.before(timestamp - lookup.offset) if series else None
+        return (series.before(timestamp - lookup.offset) if series else None) or {}
 
     def _take(self, stream: Stream, rows: pa.Table, pairs: pa.Table) -> None:
         """State out of tables, as `_state` and `_rows` make them."""
@@ -265,7 +300,7 @@ class OnlineStore:
             self.others[stream].setdefault(key, {}).setdefault(row["other"], []).append(row["timestamp"])
 
     def _rows(self, stream: Stream) -> tuple[pa.Table, pa.Table]:
-        columns = stream_columns(self.definitions, stream)
+        columns = ["timestamp", *stream_columns(self.definitions, stream)]
         rows: dict[str, list[Any]] = {name: [] for name in (*stream.keys, *columns)}
         for key, series in self.series[stream].items():
             for time, row in zip(series.times, series.rows, strict=True):
@@ -305,28 +340,25 @@ def _state(definitions: Sequence[Feature], known: Tables, cutoff: int) -> dict[S
             engine.register(group_table(name), table)
         for place, stream in enumerate(streams(definitions)):
             keys = ", ".join(stream.keys)
-            own = [each for each in definitions if stream in {lookup.stream for lookup in lookups_of(each)}]
+            own = [each for each in definitions if each.kinds and stream_of(each) == stream]
             longest = max((round((each.window or 0) * DAY) for each in own), default=0)
             rows = known.events.slice(0, 0)
             if stream.distinct is None:
-                make_stream(engine, f"stream_{place}", definitions, stream)
-                columns = ", ".join(stream_columns(definitions, stream))
+                engine.make(f"stream_{place}", stream_sql(definitions, stream))
+                columns = ", ".join(["timestamp", *stream_columns(definitions, stream)])
+                told = f"SELECT DISTINCT {keys}, {columns} FROM stream_{place}"
                 later = f"lead(timestamp) OVER (PARTITION BY {keys} ORDER BY timestamp)"
                 needed = f"coalesce(later, {cutoff}) >= {cutoff - longest}"
-                told = f"SELECT *, {later} AS later FROM stream_{place}"
-                rows = engine.fetch(f"SELECT {keys}, {columns} FROM ({told}) AS s WHERE {needed} ORDER BY {keys}, timestamp")
-            counted = any(each.aggregation == "distinct" for each in own)
+                query = f"SELECT {keys}, {columns} FROM (SELECT *, {later} AS later FROM ({told}) AS d) AS s WHERE {needed}"
+                rows = engine.fetch(f"{query} ORDER BY {keys}, timestamp")
+            counted = counts_others(definitions, stream)
             wanted = f"timestamp + {stream.delay} >= {cutoff - (stream.distinct or 0)}" if stream.distinct is not None else "TRUE"
             moments = "timestamp" if stream.distinct is not None else "min(timestamp) AS timestamp"
             grouped = "" if stream.distinct is not None else f" GROUP BY {keys}, {stream.other}"
             listed = ", ".join(dict.fromkeys((*stream.keys, f"{stream.other} AS other")))
-            query = f"SELECT DISTINCT {listed}, {moments} FROM ({source(stream)}) AS e WHERE {wanted if counted else 'FALSE'}{grouped}"
+            query = f"SELECT DISTINCT {listed}, {moments} FROM {source(stream)} WHERE {wanted if counted else 'FALSE'}{grouped}"
             found[stream] = (rows, engine.fetch(f"{query} ORDER BY {keys}, other, timestamp"))
     return found
-
-
-def _less(column: str, now: dict[str, float] | None, then: dict[str, float] | None) -> float:
-    return (now[column] if now else 0.0) - (then[column] if then else 0.0)
 
 
 def _by_item(table: pa.Table) -> dict[int, list[int]]:

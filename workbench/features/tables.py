@@ -122,8 +122,3 @@ class Asked:
 
     def __len__(self) -> int:
         return len(self.users)
-
-    def table(self) -> pa.Table:
-        """place, user_code, item_code, timestamp and one column for each of `given`, g0 and so on."""
-        told = {"place": np.arange(len(self)), "user_code": self.users.numpy(), "item_code": self.items.numpy()}
-        return pa.table({**told, "timestamp": self.timestamps.numpy()})

@@ -95,7 +95,8 @@ class Calibrated:
             raise RequestError(f'calibration = "{method}" should be one of {", ".join(METHODS)}.')
         if examples.kept < 1:
             raise RequestError("chances are learnt of all candidates, and some of these were left out.")
-        return cls(method, {"platt": Platt, "isotonic": Isotonic}[method].fit(scores, examples.label), examples.retriever)
+        scale = Platt.fit(scores, examples.label) if method == "platt" else Isotonic.fit(scores, examples.label)
+        return cls(method, scale, examples.retriever)
 
     def __call__(self, scores: Tensor, examples: Examples) -> Tensor:
         """float64 (n,) in [0, 1]: the chance of each candidate. Raises RequestError for the candidates of another retriever."""

@@ -7,7 +7,7 @@ made of them hold for the candidates of this very retriever.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -158,9 +158,8 @@ def joined(several: Sequence[Examples]) -> Examples:
         if each.features.definitions != first.features.definitions or each.tasks != first.tasks or each.sources != first.sources:
             raise RequestError("examples of different features, tasks or sources cannot be put together.")
     lengths = torch.cat([each.offsets.diff() for each in several])
-    columns = {
-        name: torch.cat([getattr(each, name) for each in several])
-        for name in ("users", "moments", "items", "labels", "n_relevant", "given_by")
-    }
-    frame = FeatureFrame(first.features.definitions, torch.cat([each.features.values for each in several]), first.features.names)
+    names = ("users", "moments", "items", "labels", "n_relevant", "given_by")
+    columns: dict[str, Any] = {name: torch.cat([getattr(each, name) for each in several]) for name in names}
+    values = torch.cat([each.features.values for each in several])
+    frame = FeatureFrame(first.features.definitions, values, first.features.names)
     return replace(first, **columns, offsets=torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]), features=frame)

@@ -10,6 +10,8 @@ from workbench.data import Holdout
 from workbench.errors import RequestError
 from workbench.evaluation import Comparison, Evaluation, Interval, Slice, compare, evaluate_lists
 from workbench.evaluation.contrast import Contrast
+from workbench.evaluation.lists import Lists
+from workbench.evaluation.metrics import METRICS, split_name
 from workbench.evaluation.ranking import NOTHING
 from workbench.ranking.examples import Examples
 
@@ -82,7 +84,7 @@ class Funnel:
         """For everyone, then in each slice with somebody in it; the intervals are each on its own."""
         found = []
         for of in (None, *slices):
-            ceiling, ranked, final = (each.values(self.metric, of) for each in (self.ceiling, self.ranked, self.final))
+            ceiling, ranked, final = self.reachable(of), self.ranked.values(self.metric, of), self.final.values(self.metric, of)
             if ceiling.isnan().all():
                 continue
             columns = [1 - ceiling, ceiling - ranked, ranked - final, final]
@@ -93,6 +95,17 @@ class Funnel:
             )
         return found
 
+    def reachable(self, of: Slice | None = None) -> Tensor:
+        """float64 (n,): the metric of the best order of each person's candidates; of a slice of items these first."""
+        if of is None or of.truth is None:
+            return self.ceiling.values(self.metric, of)
+        name, k = split_name(self.metric)
+        lists = self.pool.lists.within(of.truth)
+        first = (~lists.hits).long().argsort(dim=1, stable=True)
+        best = Lists.build(lists.holdout, lists.items.gather(1, first), lists.served).within(of.truth)
+        values = torch.cat([METRICS[name].values(block, k) for block in best.blocks()])
+        return values.masked_fill(~of.members(lists.holdout), torch.nan)
+
 
 def judge_funnel(examples: Examples, ranked: Evaluation, metric: str, k: int, final: Evaluation | None = None) -> Funnel:
     """The stages around lists that were judged already. k: candidates for each request. Retrieval's own order, the best order and all
@@ -101,7 +114,6 @@ def judge_funnel(examples: Examples, ranked: Evaluation, metric: str, k: int, fi
     holdout, ks = ranked.holdout, ranked.ks
     in_order = -examples.places.double()
     retrieval = judge_ranking(examples, in_order, holdout, name="retrieval", title="Retrieval's order", ks=ks)
-    # the best there is: what is liked first, and of equals the order of retrieval; a slice of items asks for the best order within it
     best = judge_ranking(
         examples, examples.label.double() * (len(examples.items) + 1) + in_order, holdout, name="ceiling", title="Best order", ks=ks
     )

@@ -46,6 +46,9 @@ class Network:
     network: nn.Module
     training: Training | None = None
 
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
     def build(self) -> nn.Module:
         """An untrained network, float (n, width) and int64 (n, categories) → logits, float (n, tasks), the last ones of the tasks."""
         raise NotImplementedError

@@ -30,13 +30,13 @@ def judge_rankers(field: RankerField, ready: Prepared, part: str, ks: Sequence[i
 
 
 def calibrations(ranker: AnyRanker, ready: Prepared, slices: Sequence[Slice] = ()) -> tuple[dict[str, Calibration], dict[str, Calibration]]:
-    """Of every candidate of the test part: by each way of making probabilities, and by the first of them in each slice of people. Empty where
-    there is nothing to learn or to judge.
+    """Of every candidate of the test part: by each way of making probabilities, and by the first of them in each slice of people. Empty
+    where there is nothing to learn or to judge.
     """
     try:
         scores = ranker.score(ready.test)
         people, label = ready.test.users[ready.test.rows], ready.test.label
-        made = {method: Calibrated.fit(method, ranker.score(ready.calibrate), ready.calibrate) for method in METHODS}
+        made: dict[str, Calibrated] = {method: Calibrated.fit(method, ranker.score(ready.calibrate), ready.calibrate) for method in METHODS}
         said = {method: each(scores, ready.test) for method, each in made.items()}
         found = {method: evaluate_calibration(chances, label, people) for method, chances in said.items()}
     except NotApplicable:

@@ -70,7 +70,8 @@ class Trees:
             for each in train.features.definitions
             if each.category and len(column := train.features.column(each.name))
         }
-        config, sets, callbacks = self.config, [], []
+        config, sets = self.config, []
+        callbacks: list[Any] = []
         data = self._data(train)
         if valid is not None and ties is not None and len(valid.items) and config.patience:
             sets = [self._data(valid, data)]

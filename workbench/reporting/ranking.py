@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from workbench.data import Dataset, Split
+from workbench.data import Dataset, Split, item_titles
 from workbench.errors import NotApplicable
 from workbench.evaluation import Calibration, Comparison, Decision, Evaluation, Interval, Slice, by_mean, label
 from workbench.features import feature_report, lineage
@@ -62,6 +62,7 @@ def features_table(ready: Prepared) -> Table:
 def lineage_table(ready: Prepared, rankers: Sequence[str]) -> Table:
     """From the data to the models: what is read, how many features are made of it, who learns from them."""
     frame = lineage(ready.train.features.definitions, rankers)
+    frame["source"] = frame["source"].str.replace(r"^(retrieval): .*", r"\1", regex=True)
     rows = [
         {"source": source, "features": ", ".join(part["feature"]), "learnt from by": part["models"].iloc[0]}
         for source, part in frame.groupby("source", sort=True)
@@ -164,6 +165,7 @@ def ablation_table(found: Sequence[Comparison], effect: float) -> Table | Note:
 
 def errors_table(data: Dataset, found: Funnel, k: int, most: int = 3) -> Table | Note:
     """Who gained and who lost most by the ranker, with what they liked and where it stood before and after."""
+    titles = item_titles(data)
     gained, lost = gained_and_lost(found.ranked, found.retrieval, found.metric, most)
     rows = []
     for what, people in (("gained", gained), ("lost", lost)):
@@ -175,8 +177,8 @@ def errors_table(data: Dataset, found: Funnel, k: int, most: int = 3) -> Table |
                     "person": pseudonym(data, data.user_ids[each.user]),
                     "before": each.before,
                     "after": each.after,
-                    "liked, in the list before": _liked(data, found.retrieval, row, k),
-                    "in the list after": _liked(data, found.ranked, row, k),
+                    "liked, in the list before": _liked(titles, found.retrieval, row, k),
+                    "in the list after": _liked(titles, found.ranked, row, k),
                 }
             )
     if not rows:
@@ -190,9 +192,9 @@ def errors_table(data: Dataset, found: Funnel, k: int, most: int = 3) -> Table |
     return Table(pd.DataFrame(rows), caption)
 
 
-def _liked(data: Dataset, of: Evaluation, row: int, k: int) -> str:
+def _liked(titles: Sequence[str], of: Evaluation, row: int, k: int) -> str:
     hits = of.lists.hits[row, :k].nonzero()[:, 0].tolist()
-    return ", ".join(f"{place + 1}. {data.item_ids[int(of.top[row, place])]}" for place in hits) or "nothing"
+    return ", ".join(f"{place + 1}. {titles[int(of.top[row, place])]}" for place in hits) or "nothing"
 
 
 def trace_of_worst(data: Dataset, found: Funnel, ready: Prepared, ranker: AnyRanker, features: Sequence[str]) -> Table | Note:
@@ -203,9 +205,8 @@ def trace_of_worst(data: Dataset, found: Funnel, ready: Prepared, ranker: AnyRan
     try:
         method = METHODS[0]
         calibrated = Calibrated.fit(method, ranker.score(ready.calibrate), ready.calibrate)
-        frame = trace(
-            ready.test, request, ranker, ready.stages.test.holdout.ties, titles=data.item_ids, calibrated=calibrated, features=features
-        )
+        ties, titles = ready.stages.test.holdout.ties, item_titles(data)
+        frame = trace(ready.test, request, ranker, ties, titles=titles, calibrated=calibrated, features=features)
     except NotApplicable as error:
         return Note(f"Not applicable, because {error}")
     whose = "the person who lost most" if lost else "the first person judged; nobody lost"

@@ -64,7 +64,8 @@ def _vectors(tables: Any, batch: _Batch) -> tuple[Tensor | None, Tensor | None]:
 def _first_order(layer: Any, batch: _Batch) -> Tensor:
     """float (n, 1)."""
     parts = [part.sum(1) for part in _vectors(layer, batch) if part is not None]
-    return torch.stack(parts).sum(0) + layer.bias
+    first: Tensor = torch.stack(parts).sum(0) + layer.bias
+    return first
 
 
 def context_network(name: str, numbers: int, sizes: Sequence[int], embedding_size: int, hidden: Sequence[int], dropout: float) -> nn.Module:
