@@ -8,8 +8,11 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from workbench.data import Holdout
 from workbench.features import FeatureFrame, feature
 from workbench.ranking import Examples
+from workbench.testing import interactions
+from workbench.testing.synthetic import holdout
 
 N_ITEMS = 12
 TIES = torch.randperm(N_ITEMS, generator=torch.Generator().manual_seed(9))
@@ -148,3 +151,26 @@ def kendall(scores: Tensor, truth: Tensor, each: int) -> Tensor:
     s, t = scores.double().view(-1, each), truth.double().view(-1, each)
     over, of = (torch.sign(x[:, :, None] - x[:, None, :]) for x in (s, t))
     return (over * of).sum((1, 2)) / (each * (each - 1))
+
+
+class Column:
+    """A ranker that takes a feature for the score."""
+
+    title = "Column"
+
+    def __init__(self, name: str = "number") -> None:
+        self.name = name
+
+    def score(self, examples: Examples) -> Tensor:
+        return examples.features.column(self.name)
+
+
+def judged(examples: Examples) -> Holdout:
+    """People who liked what the labels say and, where more is relevant, items that are no candidates."""
+    truth = []
+    for row in range(len(examples)):
+        own = examples.items[listed(examples, row)].tolist()
+        hits = [int(examples.items[place]) for place in listed(examples, row) if examples.label[place]]
+        others = [item for item in range(N_ITEMS) if item not in own]
+        truth += [(row, item) for item in hits + others[: int(examples.n_relevant[row]) - len(hits)]]
+    return holdout(interactions([], len(examples), N_ITEMS), interactions(truth, len(examples), N_ITEMS))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import tensor
 
-from tests.ranking.made import N_ITEMS, TIES, few, frame, learnable, listed, made
+from tests.ranking.made import N_ITEMS, TIES, few, frame, judged, learnable, listed, made
 from workbench.errors import NotApplicable, RequestError
 from workbench.evaluation.ranking import NOTHING
 from workbench.ranking import Trees, TreesConfig, corrected, joined, judge_ranking
@@ -59,24 +59,18 @@ def test_ndcg_is_the_sum_by_hand(told, k):
 def test_ndcg_is_that_of_the_evaluation(told, k):
     """Whoever is judged there has the same value here; what was missed by retrieval counts in both."""
     examples, scores = told
-    truth = []
-    for row in range(len(examples)):
-        own = [int(examples.items[place]) for place in listed(examples, row)]
-        hits = [int(examples.items[place]) for place in listed(examples, row) if examples.label[place]]
-        others = [item for item in range(N_ITEMS) if item not in own]
-        truth += [(row, item) for item in hits + others[: int(examples.n_relevant[row]) - len(hits)]]
-    judged = holdout(interactions([], len(examples), N_ITEMS), interactions(truth, len(examples), N_ITEMS))
+    who = judged(examples)
     scores = tensor(scores, dtype=torch.float64)
-    result = judge_ranking(examples, scores, judged, name="made", ks=(k,))
-    ours = examples.ndcg(scores, judged.ties, k)
-    assert judged.users.tolist() == torch.nonzero(~ours.isnan())[:, 0].tolist()
-    torch.testing.assert_close(result.values(f"ndcg@{k}"), ours[judged.users], rtol=1e-12, atol=1e-12)
+    result = judge_ranking(examples, scores, who, name="made", ks=(k,))
+    ours = examples.ndcg(scores, who.ties, k)
+    assert who.users.tolist() == torch.nonzero(~ours.isnan())[:, 0].tolist()
+    torch.testing.assert_close(result.values(f"ndcg@{k}"), ours[who.users], rtol=1e-12, atol=1e-12)
 
 
 def test_who_is_judged_and_made_no_request_is_told():
-    judged = holdout(interactions([], 3, N_ITEMS), interactions([(0, 1), (2, 1)], 3, N_ITEMS))
+    who = holdout(interactions([], 3, N_ITEMS), interactions([(0, 1), (2, 1)], 3, N_ITEMS))
     with pytest.raises(RequestError, match="1 people who are judged made no request"):
-        judge_ranking(made([[1], [2]]), torch.zeros(2), judged, name="made", ks=(1,))
+        judge_ranking(made([[1], [2]]), torch.zeros(2), who, name="made", ks=(1,))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

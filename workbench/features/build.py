@@ -137,7 +137,7 @@ def _runs(asked: Asked) -> Tensor:
 
 def _asked_table(asked: Asked, rows: Tensor, run: Tensor) -> pa.Table:
     told = {"user_code": asked.users, "item_code": asked.items, "timestamp": asked.timestamps, "run": run}
-    return pa.table({"place": range(len(rows)), **{name: column[rows].numpy() for name, column in told.items()}})
+    return pa.table({"place": np.arange(len(rows)), **{name: column[rows].numpy() for name, column in told.items()}})
 
 
 def _values(
@@ -157,7 +157,8 @@ def _values(
     wanted = "people" if own[0].entity == "user" else "pairs"
     if group:
         wanted = f"wanted_{name}"
-        both = f"SELECT p.place, p.run, p.user_code, p.timestamp, g.grp FROM pairs AS p JOIN {group_table(group)} AS g ON p.item_code = g.item_code"
+        joined = f"pairs AS p JOIN {group_table(group)} AS g ON p.item_code = g.item_code"
+        both = f"SELECT p.place, p.run, p.user_code, p.timestamp, g.grp FROM {joined}"
         engine.make(wanted, f"SELECT DISTINCT run AS place, user_code, timestamp, grp FROM ({both}) AS b")
     query = f"SELECT place{', grp' if group else ''}, {', '.join(told)} FROM ({engine.as_of(wanted, keys, asked)}) AS l"
     if group:

@@ -35,7 +35,6 @@ from workbench.features.sql import (
     Lookup,
     Measure,
     Stream,
-    counts_others,
     group_table,
     half_lives,
     lookups_of,
@@ -87,7 +86,6 @@ class OnlineStore:
     def _begin(self, definitions: Sequence[Feature], tables: Tables) -> None:
         self.definitions = tuple(definitions)
         self.streams = streams(self.definitions)
-        self.counted = {stream_of(each) for each in self.definitions if each.aggregation == "distinct"}
         self.measures = {stream: measures(self.definitions, stream) for stream in self.streams}
         self.decays = {stream: half_lives(self.definitions, stream) for stream in self.streams}
         self.series: dict[Stream, dict[Key, _Series]] = {stream: {} for stream in self.streams}
@@ -120,7 +118,7 @@ class OnlineStore:
         self.latest = timestamp
         event = _Event(timestamp, value, frozenset(kinds))
         for stream in self.streams:
-            if stream.kind is None or stream.kind in kinds:
+            if not stream.kind or stream.kind in kinds:
                 for key in self._keys(stream, user, item):
                     self._add(stream, key, user if stream.other == "user_code" else item, event)
 
@@ -208,14 +206,14 @@ class OnlineStore:
         return [(user, group) for group in self.groups[stream.group].get(item, ())]
 
     def _add(self, stream: Stream, key: Key, other: int, event: "_Event") -> None:
-        new = stream in self.counted and self._is_new(stream, key, other, event.timestamp)
-        if stream.distinct is not None:
+        new = stream.what == "distinct" and self._is_new(stream, key, other, event.timestamp)
+        if stream.window:
             return
         series = self.series[stream].setdefault(key, _Series())
         row = dict(series.rows[-1]) if series.rows else {}
         known = event.timestamp + stream.delay
         same = bool(series.times) and series.times[-1] == known
-        (self._all_kinds if stream.kind is None else self._one_kind)(stream, row, event, same, new)
+        (self._totals if stream.what == "totals" else self._of_one_kind)(stream, row, event, same, new)
         row["timestamp"] = float(known)
         if same:
             series.rows[-1] = row
@@ -223,7 +221,7 @@ class OnlineStore:
             series.times.append(known)
             series.rows.append(row)
 
-    def _all_kinds(self, stream: Stream, row: dict[str, float], event: "_Event", *_: bool) -> None:
+    def _totals(self, stream: Stream, row: dict[str, float], event: "_Event", *_: bool) -> None:
         """The row of a stream of all kinds with one more event."""
         for each in self.measures[stream]:
             now = row.get(each.column, NOTHING if each.what == "h" else 0.0)
@@ -232,19 +230,19 @@ class OnlineStore:
                 now = {"n": now + 1, "v": now + valued, "t": now + (event.value or 0.0), "h": float(event.timestamp)}[each.what]
             row[each.column] = now
 
-    def _one_kind(self, stream: Stream, row: dict[str, float], event: "_Event", same: bool, new: bool) -> None:
+    def _of_one_kind(self, stream: Stream, row: dict[str, float], event: "_Event", same: bool, new: bool) -> None:
         age = event.timestamp - row.get("happened", float(event.timestamp))
         for place, half in enumerate(self.decays[stream]):
             row[f"d{place}"] = row.get(f"d{place}", 0.0) * 2.0 ** (-age / half) + 1.0
         earlier = row.get("latest", NOTHING) if same else NOTHING
         row["latest"] = earlier if event.value is None else event.value if math.isnan(earlier) else max(earlier, event.value)
-        row |= {"happened": float(event.timestamp), "fresh": row.get("fresh", 0.0) + new}
+        row |= {"happened": float(event.timestamp), "n": row.get("n", 0.0) + new}
 
     def _is_new(self, stream: Stream, key: Key, other: int, timestamp: int) -> bool:
         """Whether the other was never there before; of a window every time is kept, else the first."""
         times = self.others[stream].setdefault(key, {}).setdefault(other, [])
         new = not times
-        if new or stream.distinct is not None:
+        if new or stream.window:
             times.append(timestamp)
         return new
 
@@ -256,7 +254,7 @@ class OnlineStore:
     def _of_key(self, each: Feature, key: Key, timestamp: int) -> float:
         if each.aggregation == "distinct" and each.window:
             stream = stream_of(each)
-            first, last = timestamp - stream.delay - (stream.distinct or 0), timestamp - stream.delay
+            first, last = timestamp - stream.delay - stream.window, timestamp - stream.delay
             seen = self.others[stream].get(key, {}).values()
             return float(sum((place := bisect_left(times, last)) > 0 and times[place - 1] >= first for times in seen))
         now, *then = (self._row(lookup, key, timestamp) for lookup in lookups_of(each))
@@ -270,7 +268,7 @@ class OnlineStore:
             case "count":
                 return total("n", each.events)
             case "distinct":
-                return now.get("fresh", 0.0)
+                return now.get("n", 0.0)
             case "mean":
                 return total("t", each.events) / valued if (valued := total("v", each.events)) > 0 else NOTHING
             case "rate":
@@ -343,7 +341,7 @@ def _state(definitions: Sequence[Feature], known: Tables, cutoff: int) -> dict[S
             own = [each for each in definitions if each.kinds and stream_of(each) == stream]
             longest = max((round((each.window or 0) * DAY) for each in own), default=0)
             rows = known.events.slice(0, 0)
-            if stream.distinct is None:
+            if not stream.window:
                 engine.make(f"stream_{place}", stream_sql(definitions, stream))
                 columns = ", ".join(["timestamp", *stream_columns(definitions, stream)])
                 told = f"SELECT DISTINCT {keys}, {columns} FROM stream_{place}"
@@ -351,10 +349,10 @@ def _state(definitions: Sequence[Feature], known: Tables, cutoff: int) -> dict[S
                 needed = f"coalesce(later, {cutoff}) >= {cutoff - longest}"
                 query = f"SELECT {keys}, {columns} FROM (SELECT *, {later} AS later FROM ({told}) AS d) AS s WHERE {needed}"
                 rows = engine.fetch(f"{query} ORDER BY {keys}, timestamp")
-            counted = counts_others(definitions, stream)
-            wanted = f"timestamp + {stream.delay} >= {cutoff - (stream.distinct or 0)}" if stream.distinct is not None else "TRUE"
-            moments = "timestamp" if stream.distinct is not None else "min(timestamp) AS timestamp"
-            grouped = "" if stream.distinct is not None else f" GROUP BY {keys}, {stream.other}"
+            counted = stream.what == "distinct"
+            wanted = f"timestamp + {stream.delay} >= {cutoff - stream.window}" if stream.window else "TRUE"
+            moments = "timestamp" if stream.window else "min(timestamp) AS timestamp"
+            grouped = "" if stream.window else f" GROUP BY {keys}, {stream.other}"
             listed = ", ".join(dict.fromkeys((*stream.keys, f"{stream.other} AS other")))
             query = f"SELECT DISTINCT {listed}, {moments} FROM {source(stream)} WHERE {wanted if counted else 'FALSE'}{grouped}"
             found[stream] = (rows, engine.fetch(f"{query} ORDER BY {keys}, other, timestamp"))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from workbench.features.definition import DAY, Feature
 
 BLOCK = 256
-"""Half-lives in one block of decayed sums: 2^256 is far from the largest float64, and what is two blocks old weighs less than 2^-256."""
+"""Half-lives in half a block of decayed sums: 2^512 is far from the largest float64, and what weighs less than 2^-256 is nothing."""
 ENTITY_KEYS = {
     "user": ("user_code",),
     "item": ("item_code",),
@@ -29,10 +29,11 @@ class Stream:
     group: str
     delay: int
     """Microseconds from an event until it counts."""
-    kind: str | None = None
-    """None: all kinds side by side, see `Measure`."""
-    distinct: int | None = None
-    """Microseconds of the window in which different items or people are counted; None: no window."""
+    what: str = "totals"
+    """totals: of all kinds of events side by side, see `Measure`. Of one kind: last, distinct, decayed."""
+    kind: str = ""
+    window: int = 0
+    """Microseconds in which different items or people are counted; 0: no window."""
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -73,8 +74,8 @@ def stream_of(each: Feature) -> Stream:
     delay = round(each.delay * DAY)
     if each.aggregation in SIDE_BY_SIDE:
         return Stream(each.entity, each.group, delay)
-    window = round(each.window * DAY) if each.aggregation == "distinct" and each.window else None
-    return Stream(each.entity, each.group, delay, each.events, window)
+    window = round(each.window * DAY) if each.aggregation == "distinct" and each.window else 0
+    return Stream(each.entity, each.group, delay, each.aggregation, each.events, window)
 
 
 def lookups_of(each: Feature) -> list[Lookup]:
@@ -99,11 +100,6 @@ def half_lives(definitions: Sequence[Feature], stream: Stream) -> list[int]:
     return sorted(found)
 
 
-def counts_others(definitions: Sequence[Feature], stream: Stream) -> bool:
-    """Whether different items or people are counted by it."""
-    return any(each.aggregation == "distinct" and stream_of(each) == stream for each in definitions)
-
-
 def condition(kind: str) -> str:
     """SQL that is true for an event of the kind."""
     return CONDITIONS.get(kind) or "coalesce(event = '" + kind.replace("'", "''") + "', FALSE)"
@@ -116,7 +112,7 @@ def group_table(group: str) -> str:
 
 def source(stream: Stream) -> str:
     """SQL for the events of a stream, or of its kind, with its keys."""
-    chosen = "events" if stream.kind is None else f"(SELECT * FROM events WHERE {condition(stream.kind)})"
+    chosen = "events" if not stream.kind else f"(SELECT * FROM events WHERE {condition(stream.kind)})"
     if stream.entity != "user_group":
         return f"{chosen} AS e"
     return f"(SELECT e.*, g.grp FROM {chosen} AS e JOIN {group_table(stream.group)} AS g ON e.item_code = g.item_code) AS e"
@@ -127,22 +123,35 @@ def stream_sql(definitions: Sequence[Feature], stream: Stream) -> str:
     one moment have rows that say the same: all of them together.
     """
     keys = ", ".join(stream.keys)
-    if stream.distinct is not None:
+    known = f"SELECT {keys}, timestamp + {stream.delay} AS timestamp"
+    so_far = f"(PARTITION BY {keys} ORDER BY timestamp)"
+    match stream.what:
+        case "totals":
+            told = "".join(f", {_running(each)} OVER so_far AS {each.column}" for each in measures(definitions, stream))
+            return f"{known}{told} FROM {source(stream)} WINDOW so_far AS {so_far}"
+        case "last":
+            return f"{known}, max(value) AS latest FROM {source(stream)} GROUP BY {keys}, timestamp"
+        case "decayed":
+            decays = half_lives(definitions, stream)
+            told = "".join(f", {_decayed(keys, half)} AS d{place}" for place, half in enumerate(decays))
+            return f"{known}, timestamp AS happened{told} FROM {source(stream)}"
+    if stream.window:
         return _distinct_sql(stream, keys)
-    if stream.kind is None:
-        told = "".join(f", {_running(each)} OVER so_far AS {each.column}" for each in measures(definitions, stream))
-        over = f"WINDOW so_far AS (PARTITION BY {keys} ORDER BY timestamp)"
-        return f"SELECT {keys}, timestamp + {stream.delay} AS timestamp{told} FROM {source(stream)} {over}"
-    return _of_one_kind_sql(stream, keys, half_lives(definitions, stream), counts_others(definitions, stream))
+    number = f"row_number() OVER (PARTITION BY {keys}, {stream.other} ORDER BY timestamp)"
+    marked = f"SELECT {keys}, timestamp, CAST(CASE WHEN {number} = 1 THEN 1 ELSE 0 END AS DOUBLE) AS novel FROM {source(stream)}"
+    return f"{known}, sum(novel) OVER {so_far} AS n FROM ({marked}) AS m"
 
 
 def stream_columns(definitions: Sequence[Feature], stream: Stream) -> list[str]:
     """Of the stream's table, without its keys and its timestamp."""
-    if stream.distinct is not None:
-        return ["n"]
-    if stream.kind is None:
-        return [each.column for each in measures(definitions, stream)]
-    return ["happened", "latest", "fresh", *(f"d{place}" for place in range(len(half_lives(definitions, stream))))]
+    match stream.what:
+        case "totals":
+            return [each.column for each in measures(definitions, stream)]
+        case "last":
+            return ["latest"]
+        case "decayed":
+            return ["happened", *(f"d{place}" for place in range(len(half_lives(definitions, stream))))]
+    return ["n"]
 
 
 def _running(each: Measure) -> str:
@@ -155,45 +164,21 @@ def _running(each: Measure) -> str:
     }[each.what]
 
 
-def _of_one_kind_sql(stream: Stream, keys: str, decays: Sequence[int], fresh: bool) -> str:
-    """SQL for happened, latest (the largest value of the moment), fresh (the number of different others so far), d0 …: decayed sums as of
-    `happened`, for each of these half-lives.
+def _decayed(keys: str, half: int) -> str:
+    """SQL for the sum of 2^(-age / half-life) of all events up to each moment, itself among them.
+
+    Sums of 2^(time / half-life) would overflow, so time is cut into blocks, twice: each event is in the second half of a block of one of
+    the two, and what is before that block is older than `BLOCK` half-lives and counts for nothing.
     """
-    novel = "0"
-    if fresh:
-        novel = f"CASE WHEN row_number() OVER (PARTITION BY {keys}, {stream.other} ORDER BY timestamp) = 1 THEN 1 ELSE 0 END"
-    marked = f"SELECT {keys}, timestamp, value, {novel} AS novel FROM {source(stream)}"
-    moments = f"""
-        SELECT {keys}, timestamp, CAST(count(*) AS DOUBLE) AS n, max(value) AS latest, CAST(sum(novel) AS DOUBLE) AS novel
-        FROM ({marked}) AS m GROUP BY {keys}, timestamp"""
-    so_far = f"sum(novel) OVER (PARTITION BY {keys} ORDER BY timestamp)"
-    running = f"SELECT {keys}, timestamp + {stream.delay} AS timestamp, timestamp AS happened, latest, {so_far} AS fresh FROM moments"
-    on = " AND ".join(f"r.{key} = d.{key}" for key in stream.keys)
-    joins = "".join(
-        f" JOIN ({_decayed_sql(keys, stream, half)}) AS d{i} ON {on.replace('d.', f'd{i}.')} AND r.happened = d{i}.timestamp"
-        for i, half in enumerate(decays)
-    )
-    columns = "".join(f", d{i}.decayed AS d{i}" for i in range(len(decays)))
-    return f"WITH moments AS ({moments}), running AS ({running}) SELECT r.*{columns} FROM running AS r{joins}"
-
-
-def _decayed_sql(keys: str, stream: Stream, half: int) -> str:
-    """SQL over `moments` for the sum of 2^(-age / half-life) of all events up to each moment, itself among them."""
     width = BLOCK * half
-    joined = " AND ".join(f"c.{key} = p.{key}" for key in stream.keys)
-    over = f"OVER (PARTITION BY {keys}, block ORDER BY timestamp ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
-    return f"""
-        SELECT {", ".join(f"c.{key}" for key in stream.keys)}, c.timestamp,
-               (c.grown + coalesce(p.grown, CAST(0 AS DOUBLE)) * power(CAST(2 AS DOUBLE), -{BLOCK}))
-               * power(CAST(2 AS DOUBLE), -c.age) AS decayed
-        FROM (SELECT *, sum(n * power(CAST(2 AS DOUBLE), age)) {over} AS grown
-              FROM (SELECT *, CAST(timestamp - block * {width} AS DOUBLE) / {half} AS age
-                    FROM (SELECT *, CAST(floor(CAST(timestamp AS DOUBLE) / {width}) AS BIGINT) AS block FROM moments) AS b) AS a) AS c
-        LEFT JOIN (SELECT {keys}, block + 1 AS block, sum(n * power(CAST(2 AS DOUBLE), age)) AS grown
-                   FROM (SELECT *, CAST(timestamp - block * {width} AS DOUBLE) / {half} AS age
-                         FROM (SELECT *, CAST(floor(CAST(timestamp AS DOUBLE) / {width}) AS BIGINT) AS block FROM moments) AS b) AS a
-                   GROUP BY {keys}, block) AS p
-        ON {joined} AND c.block = p.block"""
+    parts = []
+    for shift in (0, width):
+        block = f"CAST(floor(CAST(timestamp + {shift} AS DOUBLE) / {2 * width}) AS BIGINT)"
+        age = f"CAST(timestamp + {shift} - {block} * {2 * width} AS DOUBLE) / {half}"
+        grown = f"sum(power(CAST(2 AS DOUBLE), {age})) OVER (PARTITION BY {keys}, {block} ORDER BY timestamp)"
+        parts.append((age, f"{grown} * power(CAST(2 AS DOUBLE), -({age}))"))
+    (age, one), (_, other) = parts
+    return f"CASE WHEN {age} >= {BLOCK} THEN {one} ELSE {other} END"
 
 
 def _distinct_sql(stream: Stream, keys: str) -> str:
@@ -201,8 +186,8 @@ def _distinct_sql(stream: Stream, keys: str) -> str:
     same other comes again."""
     over = f"OVER (PARTITION BY {keys}, {stream.other} ORDER BY timestamp)"
     pairs = f"SELECT DISTINCT {keys}, {stream.other}, timestamp FROM {source(stream)}"
-    spans = f"SELECT {keys}, timestamp, coalesce(lead(timestamp) {over}, timestamp + {stream.distinct}) AS again FROM ({pairs}) AS p"
-    left = f"CASE WHEN again < timestamp + {stream.distinct} THEN again ELSE timestamp + {stream.distinct} END"
+    spans = f"SELECT {keys}, timestamp, coalesce(lead(timestamp) {over}, timestamp + {stream.window}) AS again FROM ({pairs}) AS p"
+    left = f"CASE WHEN again < timestamp + {stream.window} THEN again ELSE timestamp + {stream.window} END"
     steps = f"SELECT {keys}, timestamp, 1 AS step FROM spans UNION ALL SELECT {keys}, {left} AS timestamp, -1 AS step FROM spans"
     moments = f"SELECT {keys}, timestamp, CAST(sum(step) AS DOUBLE) AS step FROM ({steps}) AS s GROUP BY {keys}, timestamp"
     running = f"sum(step) OVER (PARTITION BY {keys} ORDER BY timestamp ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
@@ -223,7 +208,7 @@ def expression(each: Feature, at: dict[Lookup, str], decays: Sequence[int]) -> s
         case "count":
             return total("n", each.events)
         case "distinct":
-            return f"coalesce({now}_{'n' if each.window else 'fresh'}, {zero})"
+            return f"coalesce({now}_n, {zero})"
         case "mean":
             return f"CASE WHEN {total('v', each.events)} > 0 THEN {total('t', each.events)} / {total('v', each.events)} END"
         case "rate":
