@@ -48,7 +48,8 @@ notebooks-check: $(READY)
 	$(BIN)/workbench data prepare ml-100k
 	$(BIN)/pytest -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks
 
-test-slow: $(READY)  ## the tests that take minutes
+test-slow: $(READY)  ## the tests that take minutes, those of Spark among them
+	$(BIN)/python -m pip install --disable-pip-version-check -qq "pyspark>=4.1"
 	$(BIN)/pytest -m slow
 
 lab: $(READY)  ## JupyterLab on the notebooks
@@ -72,6 +73,7 @@ benchmarks: $(READY)  ## ours beside RecBole's and pandas'; the first call fetch
 	$(BIN)/python -m benchmarks.data
 	$(BIN)/python -m benchmarks.evaluation
 	$(BIN)/python -m benchmarks.retrieval
+	$(BIN)/python -m benchmarks.ranking
 
 benchmarks-long: $(READY)  ## how fast and how well models learn, beside RecBole's: more than an hour; goes on where it stopped
 	$(BIN)/python -m benchmarks.training

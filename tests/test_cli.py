@@ -39,6 +39,14 @@ PARAMETERS = "budget, candidates, dataset, device, epochs, k, models, refit, see
         ("run 02_retrieval -p models=", 'models = "" should name each model once'),
         ("run 02_retrieval -p split=user-time", 'there is no split "user-time". Did you mean "user_time"?'),
         ("run 02_retrieval -p refit=both", 'there is no refit policy "both". (train, train+valid)'),
+        ("run 03_ranking -p rankers=tree", 'there is no ranker "tree". Did you mean "trees"?'),
+        ("run 03_ranking -p rankers=", 'rankers = "" should name each ranker once, at least one.'),
+        ("run 03_ranking -p features=persons", 'there is no group of features "persons". Did you mean "person"?'),
+        ("run 03_ranking -p features=", 'features = "" should name each group of features once, at least one.'),
+        ("run 03_ranking -p sensitive=gendre", 'there is no sensitive column of people "gendre". Did you mean "gender"?'),
+        ("run 03_ranking -p sensitive=age,age", 'sensitive = "age,age" should name each column once.'),
+        ("run 03_ranking -p periods=0", "periods = 0 should be between 1 and 10."),
+        ("run 03_ranking -p k=51", "k = 51 should be at most candidates = 50: no list is longer."),
         ("run 02_retreival", 'there is no notebook "02_retreival". Did you mean "02_retrieval"?'),
         ("run ../02_retrieval", '"../02_retrieval" cannot be the name of a notebook'),
         ("run 02_retrieval -p k", '-p "k" should be name=value.'),
@@ -124,10 +132,11 @@ def test_when_a_notebook_fails_those_that_need_it_are_left_out(project, capsys):
             "No split can judge a model on own: none leaves people with a history to judge and somebody to choose on.",
             "Not applicable, because k = 10 should be between 1 and 1, the size of the catalogue.",
         ),
-        (
+        pytest.param(
             [f"u{n % 12},i{n % 47},{n % 3}" for n in range(400)],
             "No split can judge a model on own: none leaves people with a history to judge and somebody to choose on.",
             "Not applicable, because nobody is left to judge on the valid part; choose another split.",
+            marks=pytest.mark.slow,
         ),
         (
             [f"u{n % 8},i{n % 23}" for n in range(60)],
@@ -146,6 +155,7 @@ def test_what_a_data_set_cannot_feed_says_why(project, tmp_path, capsys, rows, a
     said = capsys.readouterr().out
     assert audit in said
     assert retrieval in said
+    assert "Not applicable, because a ranker learns from what came after, and " in said
     for folder in (project / "reports").glob("*/*/"):
         page = (folder / "report.html").read_text()
         assert "Traceback" not in page

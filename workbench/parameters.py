@@ -157,6 +157,11 @@ def check_against_data(values: Mapping[str, Value], given: Collection[str]) -> N
     split = str(values.get("split", "default"))
     if "split" in given and split != "default" and RULES[split].needs_time and load_card(name).columns.timestamp is None:
         raise RequestError(f"split = {split} needs times, and {name} has none; choose one of {TIMELESS}.")
+    if "sensitive" in given:
+        known = [column for column, kind in load_card(name).privacy.items() if kind == "sensitive"]
+        for column in parse_columns(str(values["sensitive"])):
+            if column not in known:
+                raise unknown("sensitive column of people", column, known)
     for depth in {"k", "candidates"}.intersection(given):
         if (size := catalogue_size(name)) is not None:
             check_cutoff(int(values[depth]), size, "" if depth == "k" else "candidates: ")

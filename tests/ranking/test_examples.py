@@ -32,6 +32,7 @@ def order_of(examples, row, scores):
     return sorted(listed(examples, row), key=lambda place: (-scores[place], int(TIES[examples.items[place]])))
 
 
+@settings(max_examples=50, deadline=None)
 @given(scored, st.integers(1, 8))
 def test_lists_have_the_highest_score_first_and_among_equal_ones_the_lower_tie(told, k):
     examples, scores = told
@@ -44,6 +45,7 @@ def test_lists_have_the_highest_score_first_and_among_equal_ones_the_lower_tie(t
     assert order == [place for row in range(len(examples)) for place in order_of(examples, row, scores)]
 
 
+@settings(max_examples=50, deadline=None)
 @given(scored, st.integers(1, 8))
 def test_ndcg_is_the_sum_by_hand(told, k):
     examples, scores = told
@@ -54,7 +56,7 @@ def test_ndcg_is_the_sum_by_hand(told, k):
         assert math.isnan(found) if not n_relevant else found == pytest.approx(gain / best)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(scored.filter(lambda told: bool(told[0].n_relevant.any())), st.integers(1, 8))
 def test_ndcg_is_that_of_the_evaluation(told, k):
     """Whoever is judged there has the same value here; what was missed by retrieval counts in both."""
@@ -83,6 +85,7 @@ def test_a_score_that_is_no_number_is_told(value):
         examples.order(torch.zeros(2), TIES)
 
 
+@settings(max_examples=50, deadline=None)
 @given(few(), st.data())
 def test_some_requests_are_those_of_a_loop_whether_by_place_or_by_mark(examples, data):
     rows = data.draw(st.lists(st.integers(0, len(examples) - 1), max_size=6)) if len(examples) else []
@@ -99,6 +102,7 @@ def test_some_requests_are_those_of_a_loop_whether_by_place_or_by_mark(examples,
     same(examples.select(marks), examples.select(tensor(sorted(set(rows)), dtype=torch.int64)))
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(few(), min_size=1, max_size=3))
 def test_joined_are_all_requests_one_after_another(several):
     whole, rows = joined(several), 0
@@ -148,6 +152,7 @@ def test_examples_whose_categories_have_other_codes_are_not_mixed_up():
     assert [whole.features.names["colour"][int(code)] for code in whole.features.column("colour")] == ["blue", "red"]
 
 
+@settings(max_examples=50, deadline=None)
 @given(few(), st.floats(0.01, 1), st.integers(0, 5))
 def test_thinned_keeps_all_that_came_to_something_and_the_order_of_the_rest(examples, kept, seed):
     found = examples.thinned(kept, torch.Generator().manual_seed(seed))
@@ -189,6 +194,7 @@ def test_a_share_that_is_none_is_told(kept):
         corrected(tensor([0.5]), kept)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.floats(0, 1), st.floats(1e-3, 1))
 def test_corrected_undoes_what_thinning_does_to_a_chance(p, kept):
     """Of p positives and 1 − p others p and kept · (1 − p) are left."""

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import tensor
 
@@ -152,6 +152,7 @@ def test_too_few_events_are_told(tiny, name):
         stages(load_dataset("tiny").split(name), periods=5, share=0.1)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 500), unique=True, max_size=60).map(sorted), st.integers(0, 3), st.data())
 def test_a_person_is_in_one_half_whoever_else_is_there(people, seed, data):
     """As long as the last one is: the deal is made for the codes up to that one."""

@@ -57,15 +57,26 @@ class Network:
         """float (n, tasks): what candidates are scored by for each task, a logit, out of the network's."""
         return logits
 
-    def fit(self, train: Examples, valid: Examples | None = None, ties: Tensor | None = None, engine: Engine | None = None) -> Self:
-        """valid, with ties: int64 (n_items,), choose the epoch by NDCG. Raises NotApplicable where there is nothing to learn from."""
+    def fit(
+        self,
+        train: Examples,
+        valid: Examples | None = None,
+        ties: Tensor | None = None,
+        engine: Engine | None = None,
+        judge: JudgeCall | None = None,
+    ) -> Self:
+        """valid, with ties: int64 (n_items,), choose the epoch by NDCG; judge: in place of both, what says how good it is after one.
+
+        Raises NotApplicable where there is nothing to learn from.
+        """
         check_learnable(train)
         self.inputs, self.tasks = Inputs.of(train.features), train.tasks
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             self.network = self.build()
         objective = _Rank(self, train)
-        judge = _judge(self, valid, ties, self.config) if valid is not None and ties is not None and len(valid.items) else None
+        if judge is None and valid is not None and ties is not None and len(valid.items):
+            judge = _judge(self, valid, ties, self.config)
         self.training = (engine or Engine()).train(objective, self.config, model=self, kind=self.kind, judge=judge)
         return self
 

@@ -211,8 +211,8 @@ def trace_of_worst(data: Dataset, found: Funnel, ready: Prepared, ranker: AnyRan
         return Note(f"Not applicable, because {error}")
     whose = "the person who lost most" if lost else "the first person judged; nobody lost"
     caption = (
-        "One request from its candidates to its list: the places that the ranker gave and retrieval had given, who gave the candidate, what "
-        f"was known of it, its chance by {method}, what came of it. It is {whose}."
+        "One request from its candidates to its list: the places that the ranker gave and retrieval had given, who gave the candidate, "
+        f"what was known of it, its chance by {method}, what came of it. It is {whose}."
     )
     return Table(frame, caption)
 

@@ -48,7 +48,11 @@ def test_every_supported_model_is_tried():
     assert len(SUPPORTED) == 21
 
 
-@pytest.mark.parametrize("name", SUPPORTED)
+OFTEN = ("BPR", "LightGCN", "MultiVAE", "SLIMElastic", "GRU4Rec", "DeepFM", "DCNV2")
+"""One of each kind, each time; the others with the slow tests."""
+
+
+@pytest.mark.parametrize("name", [name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in SUPPORTED])
 def test_the_contract_holds(name):
     check_recommender(lambda: create(f"recbole:{name}", **SETTINGS[name]))
 
