@@ -36,7 +36,7 @@ def permutation_importance(
     k: int,
     groups: Mapping[str, Sequence[str]] | None = None,
     *,
-    repeats: int = 3,
+    repeats: int = 1,
     seed: int = 0,
 ) -> dict[str, Interval]:
     """By feature, or by group of features: NDCG@k lost when its values are dealt anew over all candidates (Breiman 2001), with its interval
