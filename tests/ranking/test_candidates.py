@@ -84,6 +84,14 @@ def test_labels_are_what_a_loop_over_the_part_finds(examples, stage):
     assert examples.n_relevant.tolist() == found  # nothing is had twice here
 
 
+def test_no_list_holds_more_than_there_is_to_find(examples, stage):
+    """So that no NDCG is above 1."""
+    hits = torch.zeros(len(examples), dtype=torch.int64).index_add_(0, examples.rows, examples.label.long())
+    assert (hits <= examples.n_relevant).all()
+    best = examples.ndcg(examples.label.double(), stage.holdout.ties, K)
+    assert (best[~best.isnan()] <= 1 + 1e-12).all()
+
+
 def test_features_count_what_was_strictly_before_the_request(examples, tables):
     events = tables.events
     for place in range(0, len(examples.items), 37):

@@ -3,7 +3,8 @@
 from workbench.features.build import FeatureFrame, build_features
 from workbench.features.catalogue import GROUPS, chosen_features, group_of, parse_columns, parse_groups, standard_features
 from workbench.features.definition import Feature, check_features, feature
-from workbench.features.online import OnlineStore, parity
+from workbench.features.online import OnlineStore
+from workbench.features.parity import parity
 from workbench.features.report import feature_docs, feature_report, lineage, stability_index, suspicion
 from workbench.features.tables import Asked, Tables
 

@@ -1,9 +1,6 @@
 """The same features for one request at a time, out of a store that holds what is needed of the past and hears of each event as it comes."""
 
-import json
 import math
-import os
-import shutil
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,44 +8,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from workbench.data.source import sha256_of
-from workbench.errors import RequestError, WorkError, unknown
-from workbench.features.build import (
-    HOUR,
-    FeatureFrame,
-    attribute,
-    build_features,
-    check_against,
-    check_codes,
-    check_given,
-    streams,
-)
-from workbench.features.definition import DAY, KINDS, Feature
-from workbench.features.engines import opened
-from workbench.features.sql import (
-    CONDITIONS,
-    Lookup,
-    Measure,
-    Stream,
-    group_table,
-    half_lives,
-    lookups_of,
-    measures,
-    source,
-    stream_columns,
-    stream_of,
-    stream_sql,
-)
-from workbench.features.tables import Asked, Tables
-from workbench.files import publish_folder, write_json
-from workbench.paths import checked_name
+from workbench.errors import RequestError, unknown
+from workbench.features.build import HOUR, attribute, check_against, check_codes, check_given, streams
+from workbench.features.definition import DAY, Feature
+from workbench.features.sql import Lookup, Measure, Stream, group_table, half_lives, lookups_of, measures, stream_columns, stream_of
+from workbench.features.state import EMPTY, known_at, read_state, unreadable, write_state
+from workbench.features.tables import Tables
 
-VERSION = 1
 Key = tuple[int, ...]
 NOTHING = float("nan")
 
@@ -99,8 +68,7 @@ class OnlineStore:
     def of(cls, definitions: Sequence[Feature], tables: Tables, cutoff: int, allowed: Collection[str] = ()) -> "OnlineStore":
         """What is known at `cutoff`, microseconds since 1970 UTC, of the events before it: for requests at that moment and later."""
         store = cls(definitions, tables, allowed)
-        known = Tables(tables.events.filter(pc.less(tables.events["timestamp"], cutoff)), tables.attributes, tables.groups, tables.privacy)
-        for stream, (rows, pairs) in _state(store.definitions, known, cutoff).items():
+        for stream, (rows, pairs) in known_at(store.definitions, tables, cutoff).items():
             store._take(stream, rows, pairs)
         store.since = store.latest = cutoff
         return store
@@ -150,49 +118,30 @@ class OnlineStore:
 
     def save(self, folder: Path) -> Path:
         """The state as a folder of Parquet and JSON, there whole or not at all. Raises RequestError where there is one of the name."""
-        if folder.exists():
-            raise RequestError(f"there is a folder {folder.name} already: features are written to a new one.")
         read = {(each.entity, each.of) for each in self.definitions if each.aggregation == "attribute"}
         tables = {group_table(name): table for name, table in self.tables.groups.items() if name in self.groups}
         for of, table in self.tables.attributes.items():
             tables[f"attributes_{of}"] = table.select([f"{of}_code", *(name for name in self.tables.columns_of(of) if (of, name) in read)])
         for place, stream in enumerate(self.streams):
             tables[f"stream_{place}"], tables[f"pairs_{place}"] = self._rows(stream)
-        partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-        try:
-            partial.mkdir(parents=True)
-            for name, table in tables.items():
-                pq.write_table(table, partial / f"{name}.parquet")
-            files = {path.name: sha256_of(path) for path in sorted(partial.iterdir())}
-            told = {"version": VERSION, "since": self.since, "latest": self.latest, "files": files}
-            write_json(partial / "features.json", {**told, "definitions": [each.model_dump() for each in self.definitions]})
-            publish_folder(partial, folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-        return folder
+        definitions = [each.model_dump() for each in self.definitions]
+        return write_state(folder, {"since": self.since, "latest": self.latest, "definitions": definitions}, tables)
 
     @classmethod
     def open(cls, folder: Path) -> "OnlineStore":
         """Raises WorkError for a folder that is none of ours, is damaged, or is of a newer version."""
+        told, tables = read_state(folder)
         try:
-            told = json.loads((folder / "features.json").read_text(encoding="utf-8"))
-            if told["version"] != VERSION:
-                raise WorkError(f"{folder.name} has features of version {told['version']}; this workbench reads {VERSION}.")
-            for name, expected in told["files"].items():
-                if (actual := sha256_of(folder / f"{checked_name('file', name.removesuffix('.parquet'))}.parquet")) != expected:
-                    raise WorkError(f"the features in {folder.name} are damaged: {name} hashes to {actual[:12]}, not {expected[:12]}.")
             definitions = [Feature.model_validate(each) for each in told["definitions"]]
-            names = {each.group for each in definitions if each.group}
-            groups = {name: pq.read_table(folder / f"{group_table(name)}.parquet") for name in names}
-            kept = [of for of in ("user", "item") if f"attributes_{of}.parquet" in told["files"]]
-            attributes = {of: pq.read_table(folder / f"attributes_{of}.parquet") for of in kept}
+            groups = {name: tables[group_table(name)] for name in {each.group for each in definitions if each.group}}
+            attributes = {of: tables[f"attributes_{of}"] for of in ("user", "item") if f"attributes_{of}" in tables}
             store = cls.__new__(cls)
             store._begin(definitions, Tables(EMPTY, attributes, groups))
             for place, stream in enumerate(store.streams):
-                store._take(stream, *(pq.read_table(folder / f"{what}_{place}.parquet") for what in ("stream", "pairs")))
+                store._take(stream, tables[f"stream_{place}"], tables[f"pairs_{place}"])
             store.since, store.latest = int(told["since"]), int(told["latest"])
-        except (OSError, KeyError, ValueError, TypeError, AttributeError, pa.ArrowException) as error:
-            raise WorkError(f"the features in {folder.name} cannot be read: {' '.join(str(error).split())}.") from None
+        except (KeyError, ValueError, TypeError, AttributeError, pa.ArrowException) as error:
+            raise unreadable(folder, error) from None
         return store
 
     def _keys(self, stream: Stream, user: int, item: int) -> list[Key]:
@@ -288,7 +237,7 @@ class OnlineStore:
         return (series.before(timestamp - lookup.offset) if series else None) or {}
 
     def _take(self, stream: Stream, rows: pa.Table, pairs: pa.Table) -> None:
-        """State out of tables, as `_state` and `_rows` make them."""
+        """State out of tables, as `known_at` and `_rows` make them."""
         for row in rows.to_pylist():
             series = self.series[stream].setdefault(tuple(row.pop(key) for key in stream.keys), _Series())
             series.times.append(row["timestamp"])
@@ -318,78 +267,8 @@ class OnlineStore:
         )
 
 
-EMPTY = pa.table(
-    {
-        **{name: pa.array([], pa.int64()) for name in ("user_code", "item_code", "timestamp")},
-        "value": pa.array([], pa.float64()),
-        **{name: pa.array([], pa.bool_()) for name in ("acted", "liked", "disliked")},
-        "event": pa.array([], pa.string()),
-    }
-)
-
-
-def _state(definitions: Sequence[Feature], known: Tables, cutoff: int) -> dict[Stream, tuple[pa.Table, pa.Table]]:
-    """For each stream what requests at `cutoff` or later can ask of it: the rows that a window may begin after, and the last one before
-    them; and who or what was there, where different ones are counted."""
-    found = {}
-    with opened("duckdb") as engine:
-        engine.register("events", known.events)
-        for name, table in known.groups.items():
-            engine.register(group_table(name), table)
-        for place, stream in enumerate(streams(definitions)):
-            keys = ", ".join(stream.keys)
-            own = [each for each in definitions if each.kinds and stream_of(each) == stream]
-            longest = max((round((each.window or 0) * DAY) for each in own), default=0)
-            rows = known.events.slice(0, 0)
-            if not stream.window:
-                engine.make(f"stream_{place}", stream_sql(definitions, stream))
-                columns = ", ".join(["timestamp", *stream_columns(definitions, stream)])
-                told = f"SELECT DISTINCT {keys}, {columns} FROM stream_{place}"
-                later = f"lead(timestamp) OVER (PARTITION BY {keys} ORDER BY timestamp)"
-                needed = f"coalesce(later, {cutoff}) >= {cutoff - longest}"
-                query = f"SELECT {keys}, {columns} FROM (SELECT *, {later} AS later FROM ({told}) AS d) AS s WHERE {needed}"
-                rows = engine.fetch(f"{query} ORDER BY {keys}, timestamp")
-            counted = stream.what == "distinct"
-            wanted = f"timestamp + {stream.delay} >= {cutoff - stream.window}" if stream.window else "TRUE"
-            moments = "timestamp" if stream.window else "min(timestamp) AS timestamp"
-            grouped = "" if stream.window else f" GROUP BY {keys}, {stream.other}"
-            listed = ", ".join(dict.fromkeys((*stream.keys, f"{stream.other} AS other")))
-            query = f"SELECT DISTINCT {listed}, {moments} FROM {source(stream)} WHERE {wanted if counted else 'FALSE'}{grouped}"
-            found[stream] = (rows, engine.fetch(f"{query} ORDER BY {keys}, other, timestamp"))
-    return found
-
-
 def _by_item(table: pa.Table) -> dict[int, list[int]]:
     found: dict[int, list[int]] = {}
     for item, group in zip(table["item_code"].to_pylist(), table["grp"].to_pylist(), strict=True):
         found.setdefault(item, []).append(group)
     return found
-
-
-def parity(definitions: Sequence[Feature], tables: Tables, cutoff: int, asked: Asked, allowed: Collection[str] = ()) -> dict[str, float]:
-    """By feature: the largest difference between the offline frame and the store that starts at `cutoff` and hears of every later event.
-
-    asked: at `cutoff` or later. Infinite where one has a value and the other none.
-    """
-    offline: FeatureFrame = build_features(definitions, tables, asked, allowed=allowed)
-    store = OnlineStore.of(definitions, tables, cutoff, allowed)
-    later = tables.events.filter(pc.greater_equal(tables.events["timestamp"], cutoff)).sort_by("timestamp").to_pylist()
-    largest = torch.zeros(len(definitions), dtype=torch.float64)
-    told = 0
-    for place in torch.argsort(asked.timestamps, stable=True).tolist():
-        moment = int(asked.timestamps[place])
-        while told < len(later) and later[told]["timestamp"] < moment:
-            event = later[told]
-            store.observe(event["user_code"], event["item_code"], event["timestamp"], kinds_of(event), event["value"])
-            told += 1
-        given = {name: [float(column[place])] for name, column in asked.given.items()}
-        row, other = store.features(int(asked.users[place]), [int(asked.items[place])], moment, given)[0], offline.values[place]
-        apart = (row - other).abs()
-        apart[row.isnan() & other.isnan()] = 0.0
-        largest = torch.maximum(largest, apart.nan_to_num(nan=float("inf")))
-    return dict(zip((each.name for each in definitions), largest.tolist(), strict=True))
-
-
-def kinds_of(event: Mapping[str, Any]) -> set[str]:
-    """Of "all", "liked" and "disliked" those that a row of `Tables.events` is, and its type."""
-    return {kind for kind, flag in CONDITIONS.items() if event[flag]} | ({event["event"]} - {None, *KINDS})

@@ -27,32 +27,13 @@ def logged_examples(
     tasks: kinds of events, each meant given the one before; an event belongs to the show of the same request, item and position.
     definitions: of features; None for the standard ones. Raises NotApplicable for a log without shows, requests, positions or times.
     """
-    columns, exposure = data.snapshot.columns("events"), data.card.meaning.exposure
+    columns = data.snapshot.columns("events")
     for name in ("request_id", "position", "timestamp"):
         if name not in columns:
             raise NotApplicable(f"pages of a log need {name}, and {data.name} has none.")
-    if not exposure:
+    if not data.card.meaning.exposure:
         raise NotApplicable(f"pages of a log need events that say what was shown, and the card of {data.name} names none.")
-    acting = {"all": f"NOT {any_of(exposure)}", "liked": any_of(data.card.meaning.positive), "disliked": any_of(data.card.meaning.negative)}
-    kinds = ", ".join(f"bool_or({acting.get(kind) or condition(kind)}) AS k{place}" for place, kind in enumerate(tasks))
-    propensity = "propensity" if "propensity" in columns else "CAST(NULL AS DOUBLE)"
-    names = ", ".join(f"coalesce(k.k{place}, FALSE) AS k{place}" for place in range(len(tasks)))
-    query = f"""
-        WITH came AS (SELECT request_id, item_code, position, {kinds} FROM coded_events WHERE NOT {any_of(exposure)}
-                      GROUP BY request_id, item_code, position),
-             shown AS (SELECT request_id, user_code, item_code, position, min(timestamp) AS timestamp, min({propensity}) AS propensity
-                       FROM coded_events WHERE {any_of(exposure)} GROUP BY request_id, user_code, item_code, position),
-             pages AS (SELECT request_id, min(timestamp) AS moment FROM shown GROUP BY request_id)
-        SELECT dense_rank() OVER (ORDER BY p.moment, s.request_id) - 1 AS page,
-               s.user_code, s.item_code, s.position, p.moment, s.propensity, {names}
-        FROM shown AS s JOIN pages AS p ON s.request_id = p.request_id
-        LEFT JOIN came AS k ON s.request_id = k.request_id AND s.item_code = k.item_code AND s.position = k.position
-        ORDER BY page, s.position, s.item_code"""
-    with data.connect() as connection:
-        found = {
-            name: torch.from_numpy(column.copy()) for name, column in connection.execute(query).fetchnumpy().items() if name != "propensity"
-        }
-        chances = connection.execute(query).df()["propensity"].to_numpy(dtype="float64", na_value=float("nan"))
+    found = _shows(data, tasks)
     page = found["page"].long()
     lengths = torch.bincount(page)
     offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
@@ -73,4 +54,28 @@ def logged_examples(
         given_by=torch.zeros_like(items),
         retriever=f"what was shown in {data.snapshot.id}",
     )
-    return examples, {"position": found["position"].long(), "propensity": torch.from_numpy(chances)}
+    return examples, {"position": found["position"].long(), "propensity": found["propensity"].double()}
+
+
+def _shows(data: Dataset, tasks: tuple[str, ...]) -> dict[str, torch.Tensor]:
+    """A row for each show, by page and position: page, from 0 in order of time, user_code, item_code, position, moment, propensity, and k0
+    …: whether an event of each of these kinds came of it."""
+    columns, meaning = data.snapshot.columns("events"), data.card.meaning
+    shown = any_of(meaning.exposure)
+    acting = {"all": f"NOT {shown}", "liked": any_of(meaning.positive), "disliked": any_of(meaning.negative)}
+    kinds = ", ".join(f"bool_or({acting.get(kind) or condition(kind)}) AS k{place}" for place, kind in enumerate(tasks))
+    propensity = "propensity" if "propensity" in columns else "CAST(NULL AS DOUBLE)"
+    names = ", ".join(f"coalesce(k.k{place}, FALSE) AS k{place}" for place in range(len(tasks)))
+    query = f"""
+        WITH came AS (SELECT request_id, item_code, position, {kinds} FROM coded_events WHERE NOT {shown}
+                      GROUP BY request_id, item_code, position),
+             shown AS (SELECT request_id, user_code, item_code, position, min(timestamp) AS timestamp, min({propensity}) AS propensity
+                       FROM coded_events WHERE {shown} GROUP BY request_id, user_code, item_code, position),
+             pages AS (SELECT request_id, min(timestamp) AS moment FROM shown GROUP BY request_id)
+        SELECT dense_rank() OVER (ORDER BY p.moment, s.request_id) - 1 AS page, s.user_code, s.item_code, s.position, p.moment,
+               coalesce(s.propensity, CAST('NaN' AS DOUBLE)) AS propensity, {names}
+        FROM shown AS s JOIN pages AS p ON s.request_id = p.request_id
+        LEFT JOIN came AS k ON s.request_id = k.request_id AND s.item_code = k.item_code AND s.position = k.position
+        ORDER BY page, s.position, s.item_code"""
+    with data.connect() as connection:
+        return {name: torch.from_numpy(column.copy()) for name, column in connection.execute(query).fetchnumpy().items()}

@@ -1,6 +1,7 @@
 """Networks over a request's candidates: RecBole's deep rankers and our own multi-task one, trained by the same engine and losses."""
 
 import json
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -35,7 +36,7 @@ class NetworkConfig(Learning):
     """Of single candidates, of pairs, of a request's whole list; the last task's where there are several and they are no chain."""
 
 
-class Network:
+class Network(ABC):
     """Base of the rankers that learn by gradient."""
 
     kind: str
@@ -49,9 +50,9 @@ class Network:
     def __init__(self, config: Any) -> None:
         self.config = config
 
+    @abstractmethod
     def build(self) -> nn.Module:
         """An untrained network, float (n, width) and int64 (n, categories) → logits, float (n, tasks), the last ones of the tasks."""
-        raise NotImplementedError
 
     def log_chances(self, logits: Tensor) -> Tensor:
         """float (n, tasks): what candidates are scored by for each task, a logit, out of the network's."""
