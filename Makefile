@@ -49,7 +49,7 @@ notebooks-check: $(READY)
 	$(BIN)/pytest -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks
 
 test-slow: $(READY)  ## the tests that take minutes, those of Spark among them
-	$(BIN)/python -m pip install --disable-pip-version-check -qq "pyspark>=4.1"
+	$(BIN)/python -m pip install --disable-pip-version-check -qq --no-build-isolation -e ".[spark]"
 	$(BIN)/pytest -m slow
 
 lab: $(READY)  ## JupyterLab on the notebooks

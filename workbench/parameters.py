@@ -158,7 +158,7 @@ def check_against_data(values: Mapping[str, Value], given: Collection[str]) -> N
     if "split" in given and split != "default" and RULES[split].needs_time and load_card(name).columns.timestamp is None:
         raise RequestError(f"split = {split} needs times, and {name} has none; choose one of {TIMELESS}.")
     if "sensitive" in given:
-        known = [column for column, kind in load_card(name).privacy.items() if kind == "sensitive"]
+        known = [column for column, kind in load_card(name).privacy.items() if kind == "sensitive" and column not in FIRST_CLASS]
         for column in parse_columns(str(values["sensitive"])):
             if column not in known:
                 raise unknown("sensitive column of people", column, known)

@@ -34,7 +34,7 @@ def test_brier_is_the_square_by_hand():
     assert brier(tensor([0.0, 1.0, 0.25, 0.25]), tensor([0, 0, 1, 0])).tolist() == [0, 1, 0.5625, 0.0625]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(judged)
 def test_brier_is_that_of_scikit_learn(told):
     p, y = columns(told)
@@ -63,7 +63,7 @@ def test_the_error_is_the_sum_over_bins_by_hand():
     assert math.isnan(calibration_error(torch.empty(0), torch.empty(0)))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(judged, st.integers(1, 12))
 def test_equal_chances_are_in_one_bin_and_bins_are_in_order(told, bins):
     p, y = columns(told)
@@ -78,7 +78,7 @@ def test_equal_chances_are_in_one_bin_and_bins_are_in_order(told, bins):
     assert 0 <= calibration_error(p, y, bins) <= 1
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(1, 200), st.integers(1, 12), st.integers(0, 5))
 def test_bins_of_different_chances_are_of_about_one_size(n, bins, seed):
     counts = torch.bincount(equal_bins(torch.from_numpy(np.random.default_rng(seed).permutation(n) / n), bins))
@@ -121,7 +121,7 @@ def test_chances_that_are_wrong_have_an_error_far_above_it():
         assert found.error >= abs(found.mean - found.share) - 1e-12
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(judged)
 def test_bins_add_up_to_everything(told):
     p, y = columns(told)

@@ -98,10 +98,9 @@ def test_tables_of_events_alone_have_no_columns():
 
 def test_a_sensitive_column_is_refused_unless_allowed_by_name():
     each = feature("person_city", "user", "attribute", of="city", category=True)
-    for allowed in ((), ("age", "person"), ("City",)):
+    for allowed in ((), ("age", "person"), ("City",), ("person_city",)):
         refused("the feature person_city: city is sensitive and no model input; allow it by its name", [each], allowed=allowed)
-    for allowed in (("city",), ["person_city"]):
-        assert build_features([each], TABLES, asks([(0, 0, 1)]), allowed=allowed).values.item() == 1
+    assert build_features([each], TABLES, asks([(0, 0, 1)]), allowed=["city"]).values.item() == 1
 
 
 def test_a_feature_that_calls_itself_sensitive_is_refused_too():

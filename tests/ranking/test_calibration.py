@@ -74,7 +74,7 @@ def test_scores_that_are_all_alike_get_the_share():
         assert chance == pytest.approx(0.3, abs=0.01)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(scored)
 def test_steps_are_those_of_scikit_learn(told):
     scores, labels = (np.array(column) for column in zip(*told, strict=True))
@@ -85,7 +85,7 @@ def test_steps_are_those_of_scikit_learn(told):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(told=scored)
 def test_chances_are_within_0_and_1_and_go_one_way_with_the_score(kind, told):
     scores, labels = tensor([each for each, _ in told], dtype=torch.float64), tensor([label for _, label in told])

@@ -39,7 +39,7 @@ def sources(ml100k, stage):
 
 @pytest.fixture(scope="module")
 def users(stage):
-    return stage.people[::40]
+    return stage.people[::12]
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ def order_of(examples, row, scores):
     return sorted(listed(examples, row), key=lambda place: (-scores[place], int(TIES[examples.items[place]])))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(scored, st.integers(1, 8))
 def test_lists_have_the_highest_score_first_and_among_equal_ones_the_lower_tie(told, k):
     examples, scores = told
@@ -45,7 +45,7 @@ def test_lists_have_the_highest_score_first_and_among_equal_ones_the_lower_tie(t
     assert order == [place for row in range(len(examples)) for place in order_of(examples, row, scores)]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(scored, st.integers(1, 8))
 def test_ndcg_is_the_sum_by_hand(told, k):
     examples, scores = told
@@ -85,7 +85,7 @@ def test_a_score_that_is_no_number_is_told(value):
         examples.order(torch.zeros(2), TIES)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(few(), st.data())
 def test_some_requests_are_those_of_a_loop_whether_by_place_or_by_mark(examples, data):
     rows = data.draw(st.lists(st.integers(0, len(examples) - 1), max_size=6)) if len(examples) else []
@@ -102,7 +102,7 @@ def test_some_requests_are_those_of_a_loop_whether_by_place_or_by_mark(examples,
     same(examples.select(marks), examples.select(tensor(sorted(set(rows)), dtype=torch.int64)))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(few(), min_size=1, max_size=3))
 def test_joined_are_all_requests_one_after_another(several):
     whole, rows = joined(several), 0
@@ -152,18 +152,18 @@ def test_examples_whose_categories_have_other_codes_are_not_mixed_up():
     assert [whole.features.names["colour"][int(code)] for code in whole.features.column("colour")] == ["blue", "red"]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(few(), st.floats(0.01, 1), st.integers(0, 5))
 def test_thinned_keeps_all_that_came_to_something_and_the_order_of_the_rest(examples, kept, seed):
     found = examples.thinned(kept, torch.Generator().manual_seed(seed))
     assert torch.equal(found.users, examples.users)
     assert torch.equal(found.n_relevant, examples.n_relevant)
     assert found.kept == pytest.approx(kept)
-    assert int(found.labels.any(1).sum()) == int(examples.labels.any(1).sum())
+    assert int(found.label.sum()) == int(examples.label.sum())
     for row in range(len(examples)):
         before = [int(examples.items[place]) for place in listed(examples, row)]
         after = [int(found.items[place]) for place in listed(found, row)]
-        must = {int(examples.items[place]) for place in listed(examples, row) if examples.labels[place].any()}
+        must = {int(examples.items[place]) for place in listed(examples, row) if examples.label[place]}
         assert must <= set(after)
         assert after == [item for item in before if item in after]
     if kept == 1:
@@ -181,9 +181,10 @@ def test_thinned_keeps_the_share_and_twice_thinned_the_product():
     assert len(twice.items) == pytest.approx(3000, abs=4 * math.sqrt(20_000 * 0.15 * 0.85))
 
 
-def test_an_event_of_any_task_keeps_a_candidate():
+def test_only_the_last_task_keeps_a_candidate():
+    """What was watched and not liked is as good as any other that was not liked: else the correction would not hold for them."""
     examples = made([[1, 2, 3]], [[(True, False), (False, False), (True, True)]], tasks=("all", "liked"))
-    assert examples.thinned(1e-9, torch.Generator().manual_seed(0)).items.tolist() == [1, 3]
+    assert examples.thinned(1e-9, torch.Generator().manual_seed(0)).items.tolist() == [3]
 
 
 @pytest.mark.parametrize("kept", [0, -0.1, 1.1, math.nan])
@@ -194,7 +195,7 @@ def test_a_share_that_is_none_is_told(kept):
         corrected(tensor([0.5]), kept)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.floats(0, 1), st.floats(1e-3, 1))
 def test_corrected_undoes_what_thinning_does_to_a_chance(p, kept):
     """Of p positives and 1 − p others p and kept · (1 − p) are left."""
@@ -229,8 +230,10 @@ def test_where_there_is_nothing_to_learn_it_is_told():
     for labels in ([[False, False]], [[True, True]]):
         with pytest.raises(NotApplicable, match=told):
             check_learnable(made([[1, 2]], labels))
+    both = made([[1, 2]], [[(True, True), (True, False)]], tasks=("all", "liked"))
+    check_learnable(both)
     with pytest.raises(NotApplicable, match="2 of 2 candidates are all"):
-        check_learnable(made([[1, 2]], [[(True, True), (True, False)]], tasks=("all", "liked")))
+        check_learnable(both, outputs=2)
 
 
 def test_features_can_be_left_out_and_replaced():

@@ -28,7 +28,7 @@ def softplus(x):
     return math.log1p(math.exp(x))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(numbers, numbers, st.floats(0, 3), st.floats(0, 3))
 def test_single_chances_cost_their_log(a, b, w, v):
     total, n = loss("pointwise", [a, b], [1, 0], [w, v])
@@ -36,7 +36,7 @@ def test_single_chances_cost_their_log(a, b, w, v):
     assert n == 2
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(numbers, numbers, numbers, st.floats(0.1, 3))
 def test_a_pair_costs_how_far_its_lesser_candidate_is_above(a, b, c, w):
     total, n = loss("pairwise", [a, b], [1, 0])
@@ -47,7 +47,7 @@ def test_a_pair_costs_how_far_its_lesser_candidate_is_above(a, b, c, w):
     assert (total.item(), n) == (pytest.approx((w * softplus(c - a) + softplus(c - b)) / 2), 1)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(numbers, numbers, numbers)
 def test_a_list_costs_the_log_of_the_share_of_what_was_liked(a, b, c):
     total, n = loss("listwise", [a, b], [1, 0])
@@ -80,7 +80,7 @@ def test_a_request_of_one_label_says_nothing_of_pairs_and_lists(name, label):
 
 
 @pytest.mark.parametrize("name", ["pairwise", "listwise"])
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(numbers, min_size=3, max_size=3), st.floats(-50, 50))
 def test_pairs_and_lists_know_only_differences(name, scores, more):
     total, _ = loss(name, scores, [1, 0, 0])
@@ -89,7 +89,7 @@ def test_pairs_and_lists_know_only_differences(name, scores, more):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(filler=st.sampled_from([0.0, 5.0, -700.0, 1e30]), label=st.booleans(), weight=st.sampled_from([0.0, 1.0, 1e6]))
 def test_what_fills_a_list_up_has_no_say(name, filler, label, weight):
     wanted, n = loss(name, [0.5, -1.0], [1, 0], [2.0, 1.0])

@@ -19,7 +19,7 @@ logits = st.lists(st.lists(st.floats(-30, 30), min_size=3, max_size=3), min_size
 QUICK = {"epochs": 3, "batch_size": 16, "learning_rate": 0.01}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(logits)
 def test_a_chain_multiplies_the_chances_so_far(found):
     chained = MultiTask().log_chances(found)

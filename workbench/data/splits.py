@@ -195,9 +195,9 @@ def split(log: Log, name: str = "default", seed: int = 0, refit: Refit = "train"
     )
 
 
-def rolling_origin(log: Log, seed: int = 0, windows: int = 4, share: float = 0.1) -> list[Split]:
+def rolling_origin(log: Log, seed: int = 0, windows: int = 4, share: float = 0.1, refit: Refit = "train") -> list[Split]:
     """The backtest: one split for each window, earliest first."""
-    return [split(log, "rolling_origin", seed, windows=windows, share=share, window=window) for window in range(1, windows + 1)]
+    return [split(log, "rolling_origin", seed, refit, windows=windows, share=share, window=window) for window in range(1, windows + 1)]
 
 
 def write_split(log: Log, path: Path, name: str = "default", seed: int = 0, **options: Any) -> Path:

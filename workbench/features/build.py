@@ -205,10 +205,11 @@ def attribute(each: Feature, tables: Tables) -> tuple[Tensor, tuple[str, ...]]:
         known = tuple(sorted({cell for cell in cells if cell}))
         numbers = {cell: float(place) for place, cell in enumerate(known)}
         return torch.tensor([numbers.get(cell or "", np.nan) for cell in cells], dtype=torch.float64), known
-    return torch.tensor([_number(cell) for cell in cells], dtype=torch.float64), ()
+    return torch.tensor([number(cell) for cell in cells], dtype=torch.float64), ()
 
 
-def _number(cell: str | None) -> float:
+def number(cell: str | None) -> float:
+    """NaN for a cell that is no finite number."""
     try:
         value = float(cell or "")
     except ValueError:

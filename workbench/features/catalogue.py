@@ -1,8 +1,10 @@
 """The features worth having of any log, as far as a data set can feed them."""
 
+import math
 from collections.abc import Collection, Sequence
 
 from workbench.errors import NotApplicable, RequestError, unknown
+from workbench.features.build import number
 from workbench.features.definition import KINDS, Feature, feature
 from workbench.features.tables import Tables
 
@@ -41,7 +43,7 @@ def standard_features(tables: Tables, given: Sequence[str] = (), sensitive: Coll
         feature("weekday", "context", "weekday", privacy="public"),
     ]
     for group in tables.groups:
-        if tables.privacy.get(group) == "sensitive":
+        if tables.privacy.get(group) in ("sensitive", "identifier"):
             continue
         found += [
             feature(f"with_{group}_events", "user_group", "count", group=group),
@@ -101,5 +103,4 @@ def _fed(each: Feature, tables: Tables) -> bool:
 def _is_number(tables: Tables, name: str) -> bool:
     """Nine in ten of its cells, at least, are numbers."""
     cells = [cell for cell in tables.attributes["item"][name].to_pylist() if cell]
-    numbers = sum(cell.replace(".", "", 1).replace("-", "", 1).isdigit() for cell in cells)
-    return bool(cells) and numbers >= 0.9 * len(cells)
+    return bool(cells) and sum(not math.isnan(number(cell)) for cell in cells) >= 0.9 * len(cells)

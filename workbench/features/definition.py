@@ -135,11 +135,10 @@ def check_features(definitions: Sequence[Feature], privacy: Mapping[str, str], a
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise RequestError(f"two features are called {twice[0]}: each needs a name of its own.")
     for each in definitions:
-        column = each.of if each.aggregation == "attribute" else each.group
-        kind = privacy.get(column, each.privacy)
+        column = each.of if each.aggregation in ("attribute", "given") else each.group
+        column = "value" if each.aggregation in ("mean", "last") and privacy.get("value") == "sensitive" else column
+        read, kind = (column, privacy[column]) if column in privacy else (each.name, each.privacy)
         if kind == "identifier":
-            raise RequestError(
-                f"the feature {each.name}: {column or each.name} is an identifier, which says who and not what; leave it out."
-            )
-        if kind == "sensitive" and column not in allowed and each.name not in allowed:
-            raise RequestError(f"the feature {each.name}: {column or each.name} is sensitive and no model input; allow it by its name.")
+            raise RequestError(f"the feature {each.name}: {read} is an identifier, which says who and not what; leave it out.")
+        if kind == "sensitive" and read not in allowed:
+            raise RequestError(f"the feature {each.name}: {read} is sensitive and no model input; allow it by its name.")

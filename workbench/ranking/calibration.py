@@ -1,4 +1,4 @@
-"""Scores into probabilities, learnt on people that neither trained nor chose the ranker.
+"""Scores into probabilities, learnt on requests that neither trained nor chose the ranker, of people who had no part in choosing.
 
 They hold for the candidates of the retriever whose candidates they were learnt on. Another retriever asks for another calibration.
 """

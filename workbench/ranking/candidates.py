@@ -2,10 +2,12 @@
 
 from collections.abc import Collection, Sequence
 
+import pandas as pd
 import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from workbench.data import Interactions
 from workbench.evaluation.ranking import NOTHING
 from workbench.evaluation.scoring import SCORE_BYTES
 from workbench.features import Asked, Feature, Tables, build_features, standard_features
@@ -44,7 +46,7 @@ def make_examples(
     tasks: kinds of events that labels are about. sensitive: columns of people that may be learnt from, each named on purpose.
     """
     users = stage.people if users is None else users
-    first, last = stage.moments(users)
+    first = stage.moments(users)
     items, given_by, given = _retrieved(stage, made, k, users, made.fusion() if fusion is None else fusion)
     shown = items != NOTHING
     lengths = shown.sum(1)
@@ -54,7 +56,7 @@ def make_examples(
     asked = Asked(users[rows], flat, first[rows], columns)
     if definitions is None:
         definitions = standard_features(tables, list(columns), sensitive)
-    labels = torch.stack([_came_of(tables, kind, users, first, last, rows, flat, stage.part.n_items) for kind in tasks], dim=1)
+    labels = torch.stack([_came_of(tables, kind, stage.part, users[rows] * stage.part.n_items + flat) for kind in tasks], dim=1)
     return Examples(
         users=users,
         moments=first,
@@ -108,15 +110,16 @@ def _handed_over(made: Made, requests: Requests, lists: dict[str, Tensor], items
     return given
 
 
-def _came_of(tables: Tables, kind: str, users: Tensor, first: Tensor, last: Tensor, rows: Tensor, items: Tensor, n_items: int) -> Tensor:
-    """bool (n,): an event of the kind by the request's person with the candidate, from the request to the end of the part."""
+def _came_of(tables: Tables, kind: str, part: Interactions, pairs: Tensor) -> Tensor:
+    """bool (n,): an event of the kind in the part, by the request's person with the candidate. pairs: int64 (n,), person · n_items +
+    item."""
+    if kind in ("all", "liked"):
+        some = part if kind == "all" else part.positives()
+        return torch.isin(pairs, some.users * part.n_items + some.items)
     events = tables.events
     chosen = events[CONDITIONS[kind]] if kind in CONDITIONS else pc.fill_null(pc.equal(events["event"], kind), False)
-    some = events.select(["user_code", "item_code", "timestamp"]).filter(chosen)
-    who, what, when = (torch.from_numpy(some[name].to_numpy().copy()) for name in ("user_code", "item_code", "timestamp"))
-    begin = torch.full((max(int(who.max()) if len(who) else 0, int(users.max()) if len(users) else 0) + 1,), torch.iinfo(torch.int64).max)
-    end = torch.full_like(begin, torch.iinfo(torch.int64).min)
-    begin[users], end[users] = first, last
-    inside = (when >= begin[who]) & (when <= end[who])
-    keys = who[inside] * n_items + what[inside]
-    return torch.isin(users[rows] * n_items + items, keys)
+    columns = ["user_code", "item_code", "timestamp"]
+    typed = events.select(columns).filter(chosen).to_pandas()
+    inside = dict(zip(columns, (each.numpy() for each in (part.users, part.items, part.timestamps)), strict=True))
+    both = typed.merge(pd.DataFrame(inside).drop_duplicates(), on=columns)
+    return torch.isin(pairs, torch.from_numpy((both["user_code"] * part.n_items + both["item_code"]).to_numpy(copy=True)))

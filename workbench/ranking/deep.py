@@ -27,6 +27,10 @@ class Deep(Network):
         self.config = config
         self.kind, self.title = config.network.lower(), config.network
 
+    @property
+    def outputs(self) -> int:
+        return 1
+
     def build(self) -> nn.Module:
         from workbench.models.recbole.ranker import context_network  # takes three seconds, and changes what NumPy and SciPy have
 

@@ -47,7 +47,7 @@ class Examples:
     weights: Tensor | None = None
     """float64 (n,): how much each counts in learning; None: all alike."""
     kept: float = 1.0
-    """Share of the candidates without any event that was kept; see `thinned`."""
+    """Share of the candidates that the last task is not true of that was kept; see `thinned`."""
 
     def __len__(self) -> int:
         return len(self.users)
@@ -81,12 +81,12 @@ class Examples:
         return replace(kept, users=self.users[which], moments=self.moments[which], offsets=offsets, n_relevant=self.n_relevant[which])
 
     def thinned(self, kept: float, generator: Generator) -> Self:
-        """Without some of the candidates that nothing came of: of these the share `kept` stays, at random. What is learnt from fewer
-        overstates every chance; `corrected` undoes that. Raises RequestError for a share outside (0, 1].
+        """Without some of the candidates that the last task is not true of: of these the share `kept` stays, at random. What is learnt from
+        fewer overstates the last task's chance; `corrected` undoes that. Raises RequestError for a share outside (0, 1].
         """
         if not 0 < kept <= 1:
             raise RequestError(f"kept = {kept:g} should be above 0 and at most 1.")
-        stays = self.labels.any(1) | (torch.rand(len(self.items), generator=generator) < kept)
+        stays = self.label | (torch.rand(len(self.items), generator=generator) < kept)
         lengths = torch.bincount(self.rows[stays], minlength=len(self))
         left = self._candidates(torch.nonzero(stays)[:, 0])
         return replace(left, offsets=torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]), kept=self.kept * kept)
@@ -139,16 +139,23 @@ class Examples:
         return replace(self, features=self.features.select(places), weights=weights, **columns)
 
 
-def check_learnable(examples: Examples) -> None:
-    """Raises NotApplicable where there is nothing to learn from: no candidates, or nothing that came of any, or something of all."""
+def check_learnable(examples: Examples, outputs: int = 1) -> None:
+    """Raises NotApplicable where there is nothing to learn from: no candidates, or nothing that came of any, or something of all. outputs:
+    of so many tasks, the last ones.
+    """
     if not len(examples.items):
         raise NotApplicable("there are no candidates to learn from: no request of the period got any.")
-    for place, task in enumerate(examples.tasks):
-        labels = examples.labels[:, place]
+    for task in examples.tasks[-outputs:]:
+        labels = examples.task(task)
         if not labels.any() or labels.all():
             raise NotApplicable(
                 f"{int(labels.sum()):,} of {len(labels):,} candidates are {task}: a ranker needs some that are and some that are not."
             )
+
+
+def judging(valid: Examples | None) -> bool:
+    """Whether somebody liked something there that could be shown: else it can neither stop nor choose."""
+    return valid is not None and bool((valid.n_relevant > 0).any()) and len(valid.items) > 0
 
 
 def joined(several: Sequence[Examples]) -> Examples:
@@ -157,9 +164,14 @@ def joined(several: Sequence[Examples]) -> Examples:
     for each in several[1:]:
         if each.features.definitions != first.features.definitions or each.tasks != first.tasks or each.sources != first.sources:
             raise RequestError("examples of different features, tasks or sources cannot be put together.")
+        if (each.kept, each.retriever, each.features.names) != (first.kept, first.retriever, first.features.names):
+            raise RequestError("examples of another retriever, with other shares kept or other codes cannot be put together.")
     lengths = torch.cat([each.offsets.diff() for each in several])
     names = ("users", "moments", "items", "labels", "n_relevant", "given_by")
     columns: dict[str, Any] = {name: torch.cat([getattr(each, name) for each in several]) for name in names}
     values = torch.cat([each.features.values for each in several])
     frame = FeatureFrame(first.features.definitions, values, first.features.names)
+    if any(each.weights is not None for each in several):
+        ones = [torch.ones(len(each.items), dtype=torch.float64) if each.weights is None else each.weights for each in several]
+        columns["weights"] = torch.cat(ones)
     return replace(first, **columns, offsets=torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]), features=frame)

@@ -42,13 +42,13 @@ def permutation_importance(
     """By feature, or by group of features: NDCG@k lost when its values are dealt anew over all candidates (Breiman 2001), with its interval
     over people; the largest loss first. Features that say the same hide one another.
 
-    groups: names of features that are dealt together; None: each by itself. Raises NotApplicable where nobody is to be judged.
+    groups: names of features that are dealt together; None: each by itself. Empty where nobody is to be judged.
     """
     names = [each.name for each in examples.features.definitions]
     groups = {name: [name] for name in names} if groups is None else groups
     whole = examples.ndcg(ranker.score(examples), ties, k)
     if whole.isnan().all():
-        raise NotApplicable("nobody liked anything that could be shown: there is no NDCG to lose.")
+        return {}
     found = {}
     for place, (group, members) in enumerate(groups.items()):
         generator = Generator().manual_seed(seed + 1000 * place)
@@ -65,8 +65,8 @@ def permutation_importance(
 
 
 def explained(ranker: Explains, examples: Examples, request: int, most: int = 5) -> pd.DataFrame:
-    """One row for each candidate of a request: the features that raised and lowered its score most."""
-    one = examples.select(torch.tensor([request]))
+    """One row for each candidate of a request: the features that raised and lowered its score most. Raises as `trace` does."""
+    one = _request(examples, request)
     values = ranker.contributions(one)[:, :-1]
     rows = []
     for place in range(len(one.items)):
@@ -94,11 +94,7 @@ def trace(
     above them and the ranker put below is shown too. Raises RequestError for a request that is not there, NotApplicable for one without
     candidates.
     """
-    if not 0 <= request < len(examples):
-        raise RequestError(f"request = {request} should be between 0 and {len(examples) - 1}.")
-    one = examples.select(torch.tensor([request]))
-    if not len(one.items):
-        raise NotApplicable("this request got no candidates.")
+    one = _request(examples, request)
     scores = ranker.score(one)
     order = one.order(scores, ties)
     chances = calibrated(scores, one) if calibrated else None
@@ -119,3 +115,13 @@ def trace(
         row["came of it"] = next((task for task in reversed(one.tasks) if bool(one.task(task)[place])), "")
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _request(examples: Examples, request: int) -> Examples:
+    """One of them alone. Raises RequestError for one that is not there, NotApplicable for one without candidates."""
+    if not 0 <= request < len(examples):
+        raise RequestError(f"request = {request} should be between 0 and {len(examples) - 1}.")
+    one = examples.select(torch.tensor([request]))
+    if not len(one.items):
+        raise NotApplicable("this request got no candidates.")
+    return one

@@ -134,9 +134,9 @@ class Changed:
 def gained_and_lost(after: Evaluation, before: Evaluation, metric: str, most: int = 5) -> tuple[list[Changed], list[Changed]]:
     """Who gained most and who lost most; of equals the lower code."""
     gap = after.values(metric) - before.values(metric)
-    order = gap.argsort(stable=True).tolist()
+    worst, best = gap.argsort(stable=True).tolist(), (-gap).argsort(stable=True).tolist()
 
     def told(row: int) -> Changed:
         return Changed(user=int(after.users[row]), before=before.values(metric)[row].item(), after=after.values(metric)[row].item())
 
-    return [told(row) for row in order[::-1][:most] if gap[row] > 0], [told(row) for row in order[:most] if gap[row] < 0]
+    return [told(row) for row in best[:most] if gap[row] > 0], [told(row) for row in worst[:most] if gap[row] < 0]

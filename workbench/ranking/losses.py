@@ -36,10 +36,10 @@ def pairwise(scores: Tensor, labels: Tensor, weights: Tensor, real: Tensor) -> t
 
 
 def listwise(scores: Tensor, labels: Tensor, weights: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-    """Σ w y (−log softmax(s)) over a request's candidates, over Σ w y (ListNet's top one, Cao et al., ICML 2007)."""
+    """Σ w y (−log softmax(s)) over a request's candidates, over Σ y (ListNet's top one, Cao et al., ICML 2007)."""
     gains = weights * labels * real
-    total = gains.sum(1)
+    total = (labels & real).sum(1)
     counted = (total > 0) & (~labels & real).any(1)
     logs = log_softmax(scores.masked_fill(~real, -torch.inf), dim=1).masked_fill(~real, 0.0)
-    losses = -(gains * logs).sum(1) / total.clamp(min=torch.finfo(scores.dtype).tiny)
+    losses = -(gains * logs).sum(1) / total.clamp(min=1)
     return torch.where(counted, losses, 0.0).sum(), counted.sum()

@@ -12,9 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor, nn
 
-from workbench.errors import WorkError
+from workbench.errors import NotApplicable, WorkError
 from workbench.files import whole_file, write_json
-from workbench.ranking.examples import Examples, check_learnable
+from workbench.ranking.examples import Examples, check_learnable, judging
 from workbench.ranking.inputs import Inputs
 from workbench.ranking.losses import Loss, ranking_loss
 from workbench.training import Engine, Learning, Objective, Training
@@ -50,6 +50,11 @@ class Network(ABC):
     def __init__(self, config: Any) -> None:
         self.config = config
 
+    @property
+    def outputs(self) -> int:
+        """Tasks that the network scores, the last ones."""
+        return len(self.tasks)
+
     @abstractmethod
     def build(self) -> nn.Module:
         """An untrained network, float (n, width) and int64 (n, categories) → logits, float (n, tasks), the last ones of the tasks."""
@@ -70,15 +75,17 @@ class Network(ABC):
 
         Raises NotApplicable where there is nothing to learn from.
         """
-        check_learnable(train)
         self.inputs, self.tasks = Inputs.of(train.features), train.tasks
-        with torch.random.fork_rng(devices=[]):
+        check_learnable(train, self.outputs)
+        if not self.inputs.width and not self.inputs.sizes:
+            raise NotApplicable("every feature is the same everywhere: there is nothing to tell candidates apart by.")
+        if judge is None and valid is not None and judging(valid) and ties is not None:
+            judge = _judge(self, valid, ties, self.config)
+        with torch.random.fork_rng():  # what the networks are made of, and their dropout, are drawn from torch's global generator
             torch.manual_seed(self.config.seed)
             self.network = self.build()
-        objective = _Rank(self, train)
-        if judge is None and valid is not None and ties is not None and len(valid.items):
-            judge = _judge(self, valid, ties, self.config)
-        self.training = (engine or Engine()).train(objective, self.config, model=self, kind=self.kind, judge=judge)
+            objective = _Rank(self, train)
+            self.training = (engine or Engine()).train(objective, self.config, model=self, kind=self.kind, judge=judge)
         return self
 
     def score(self, examples: Examples) -> Tensor:
@@ -88,11 +95,13 @@ class Network(ABC):
     @torch.no_grad()
     def scores(self, examples: Examples, device: torch.device | str = "cpu") -> Tensor:
         """float64 (n, tasks), logits."""
+        if not len(examples.items):
+            return torch.empty(0, self.outputs, dtype=torch.float64)
         numbers, codes = self.inputs.encoded(examples.features)
         network = self.network.to(device).eval()
         parts = zip(numbers.split(SCORED), codes.split(SCORED), strict=True)
         found = [self.log_chances(network(a.to(device), b.to(device))).double().cpu() for a, b in parts]
-        return torch.cat(found) if len(numbers) else torch.empty(0, 1, dtype=torch.float64)
+        return torch.cat(found)
 
     def save(self, directory: Path) -> None:
         """Weights as safetensors, the rest as JSON."""
@@ -124,7 +133,7 @@ class Network(ABC):
             )
             ranker.network = ranker.build()
             ranker.network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in tensors.items()})
-        except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+        except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
             if isinstance(error, WorkError):
                 raise
             raise WorkError(f"the ranker in {directory.name} cannot be read: {' '.join(str(error).split())}.") from None
@@ -166,6 +175,10 @@ class _Rank(Objective):
     def place(self, device: torch.device) -> None:
         self.columns = [each.to(device) for each in self.columns]
         self.starts, self.lengths = self.starts.to(device), self.lengths.to(device)
+
+    def plan(self, batch_size: int, generator: Generator) -> list[Tensor]:
+        torch.manual_seed(int(torch.randint(2**31, (), generator=generator, device=generator.device)))  # the epoch's dropout
+        return super().plan(batch_size, generator)
 
     def draw(self, places: Tensor, generator: Generator) -> tuple[Tensor, ...]:  # noqa: ARG002
         return self.starts[places], self.lengths[places]

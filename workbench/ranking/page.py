@@ -30,8 +30,8 @@ def judge_rankers(field: RankerField, ready: Prepared, part: str, ks: Sequence[i
 
 
 def calibrations(ranker: AnyRanker, ready: Prepared, slices: Sequence[Slice] = ()) -> tuple[dict[str, Calibration], dict[str, Calibration]]:
-    """Of every candidate of the test part: by each way of making probabilities, and by the first of them in each slice of people. Empty
-    where there is nothing to learn or to judge.
+    """Of every candidate of the test part: by each way of making probabilities, and by the first of them in each slice of
+    `ready.everybody`. Empty where there is nothing to learn or to judge.
     """
     try:
         scores = ranker.score(ready.test)
@@ -41,7 +41,7 @@ def calibrations(ranker: AnyRanker, ready: Prepared, slices: Sequence[Slice] = (
         found = {method: evaluate_calibration(chances, label, people) for method, chances in said.items()}
     except NotApplicable:
         return {}, {}
-    inside = {of.label: torch.isin(people, ready.stages.test.holdout.users[of.people]) for of in slices if of.people is not None}
+    inside = {of.label: torch.isin(people, ready.everybody.users[of.people]) for of in slices if of.people is not None}
     return found, calibration_by(said[METHODS[0]], label, people, inside)
 
 
@@ -98,9 +98,10 @@ def ranking_over_windows(
             )
             trained = train_rankers([ranker], ready.train, ready.stop, window.ties, k=k, **how).rankers[ranker]
             one = judge_ranking(ready.test, trained.score(ready.test), ready.stages.test.holdout, name=ranker, title=trained.title, ks=(k,))
-            other = single_stage(ready, "test", (k,))[rival]
-        except (NotApplicable, KeyError):
+        except NotApplicable:
             continue
-        found[0].append(one)
-        found[1].append(other)
+        alone = single_stage(ready, "test", (k,))
+        if rival in alone:
+            found[0].append(one)
+            found[1].append(alone[rival])
     return found

@@ -45,8 +45,8 @@ def examination(items: Tensor, positions: Tensor, clicks: Tensor, *, rounds: int
 
 def debiased(examples: Examples, looked: Tensor, positions: Tensor, *, most: float = 20.0) -> Examples:
     """The examples with inverse propensity weights: what came of a candidate counts 1 / e(position), at most `most` times; what nothing
-    came of counts once (Joachims et al., WSDM 2017, for pairs and lists; for single chances these are no propensities and it does not
-    apply).
+    came of counts once (Joachims et al., WSDM 2017, for pairs and lists of our networks; LightGBM weighs each row of a pair by its own
+    weight; for single chances these are no propensities and it does not apply).
 
     looked: float (p,), as `examination` gives it; positions: int64 (n,), from 1.
     """

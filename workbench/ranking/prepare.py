@@ -1,13 +1,14 @@
 """The whole of what a ranking page needs: for each stage its retriever, trained on what came before, and the examples made of it."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from workbench.data import Dataset, Holdout, Side
 from workbench.errors import NotApplicable
 from workbench.evaluation import Evaluation, evaluate_lists
+from workbench.evaluation.ranking import NOTHING
 from workbench.features import Tables, chosen_features, standard_features
 from workbench.features.catalogue import GROUPS
 from workbench.ranking.candidates import TASKS, given_columns, make_examples
@@ -36,6 +37,12 @@ class Prepared:
     def stop_holdout(self) -> Holdout:
         """Of validation, the people of `stop`."""
         return _among(self.stages.valid.holdout, self.stop)
+
+    @property
+    def everybody(self) -> Holdout:
+        """Of test, everyone who asked, whether they then liked something or not: to slice probabilities by; its truth is that of those who
+        did."""
+        return replace(self.stages.test.holdout, users=self.test.users)
 
     @property
     def calibrate_holdout(self) -> Holdout:
@@ -94,17 +101,13 @@ def single_stage(ready: Prepared, part: str, ks: Sequence[int]) -> dict[str, Eva
     examples = ready.stop if part == "validation" else ready.test
     made = ready.made[part]
     results = {}
+    titles = {source.name: str(getattr(getattr(source, "scorer", None), "title", source.name)) for source in made.sources}
     for name, items in gather(made.sources, holdout, max(ks)).items():
-        served = items[:, 0] >= 0
-        told = _title(name)
+        served, told = items[:, 0] != NOTHING, titles[name]
         results[name] = evaluate_lists(items, holdout, name=name, title=told, ks=ks, served=served, fallback_name="nobody")
     if len(results) > 1:
         results["blend"] = judge_ranking(examples, -examples.places.double(), holdout, name="blend", title="Blend", ks=ks)
     return results
-
-
-def _title(name: str) -> str:
-    return name.replace("_", " ").capitalize() if name.islower() and len(name) > 4 else name.upper()
 
 
 def _among(holdout: Holdout, examples: Examples) -> Holdout:

@@ -11,10 +11,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from workbench.data.source import sha256_of
 from workbench.errors import WorkError
 from workbench.features import FeatureFrame
 from workbench.files import whole_file, write_json
-from workbench.ranking.examples import Examples, check_learnable
+from workbench.ranking.examples import Examples, check_learnable, judging
 from workbench.ranking.inputs import check_finite
 
 OBJECTIVES = {"pairwise": "lambdarank", "pointwise": "binary", "listwise": "rank_xendcg"}
@@ -73,7 +74,7 @@ class Trees:
         config, sets = self.config, []
         callbacks: list[Any] = []
         data = self._data(train)
-        if valid is not None and ties is not None and len(valid.items) and config.patience:
+        if valid is not None and judging(valid) and ties is not None and config.patience:
             sets = [self._data(valid, data)]
             callbacks = [lightgbm.early_stopping(config.patience, first_metric_only=True, verbose=False)]
 
@@ -130,10 +131,10 @@ class Trees:
             "categories": self.categories,
             "best_round": self.best_round,
         }
-        with whole_file(directory / "ranker.json") as path:
-            write_json(path, told)
         with whole_file(directory / "trees.txt") as path:
             path.write_text(self.booster.model_to_string(num_iteration=-1), encoding="utf-8")
+        with whole_file(directory / "ranker.json") as path:
+            write_json(path, {**told, "sha256": sha256_of(directory / "trees.txt")})
 
     @classmethod
     def load(cls, directory: Path) -> Self:
@@ -145,8 +146,10 @@ class Trees:
             ranker = cls(TreesConfig(**told["config"]))
             ranker.names, ranker.best_round = tuple(told["names"]), told["best_round"]
             ranker.categories = {name: tuple(names) for name, names in told["categories"].items()}
+            if (actual := sha256_of(directory / "trees.txt")) != told["sha256"]:  # LightGBM crashes on what was cut short
+                raise WorkError(f"{directory.name} is damaged: trees.txt hashes to {actual[:12]}, not {told['sha256'][:12]}.")
             ranker.booster = lightgbm.Booster(model_str=(directory / "trees.txt").read_text(encoding="utf-8"))
-        except (OSError, KeyError, ValueError, TypeError, lightgbm.basic.LightGBMError) as error:
+        except (OSError, KeyError, ValueError, TypeError, AttributeError, lightgbm.basic.LightGBMError) as error:
             raise WorkError(f"the ranker in {directory.name} cannot be read: {' '.join(str(error).split())}.") from None
         return ranker
 

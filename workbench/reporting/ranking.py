@@ -9,7 +9,7 @@ from workbench.data import Dataset, Split, item_titles
 from workbench.errors import NotApplicable
 from workbench.evaluation import Calibration, Comparison, Decision, Evaluation, Interval, Slice, by_mean, label
 from workbench.features import feature_report, lineage
-from workbench.ranking import METHODS, AnyRanker, Calibrated, Funnel, Prepared, gained_and_lost, trace
+from workbench.ranking import METHODS, AnyRanker, Calibrated, Funnel, Prepared, Trees, explained, gained_and_lost, trace
 from workbench.reporting.display import Figure, Note, Table
 from workbench.reporting.ranking_figures import funnel, reliability
 from workbench.reporting.record import pseudonym
@@ -20,12 +20,12 @@ RIGHT = 0.1
 """Distance between the mean probability and the share that came true, as a share of the latter, up to which they agree."""
 
 
-def stages_table(ready: Prepared) -> Table:
+def stages_table(ready: Prepared, parts: Split) -> Table:
     """Who learnt from what: each retriever's last event, and the requests after it."""
     rows = []
     for stage in ready.stages:
         log, users = stage.log, stage.people
-        first = stage.moments(users)[0]
+        first = stage.moments(users)
         rows.append(
             {
                 "stage": stage.name,
@@ -37,12 +37,18 @@ def stages_table(ready: Prepared) -> Table:
                 "liked something": len(stage.holdout.users),
             }
         )
+    own = "" if _one_moment(parts) else " of the same person; of others it may know later ones, as each has a time of their own"
     caption = (
-        "Each stage's candidates come from a retriever that learnt from earlier events than those its ranker is asked about; the audit "
+        f"Each stage's candidates come from a retriever that learnt from earlier events than its ranker is asked about{own}; the audit "
         "checked it. A request is a person's first event of the stage. Half of validation's people stop the training and choose, the "
-        "other half makes probabilities of scores. A candidate that was not taken was not rejected: most were never seen."
+        "others' requests make probabilities of scores. A candidate that was not taken was not rejected: most were never seen."
     )
     return Table(pd.DataFrame(rows), caption)
+
+
+def _one_moment(parts: Split) -> bool:
+    """Whether one moment cuts everybody's events."""
+    return "one moment" in parts.rule.promises
 
 
 def features_table(ready: Prepared) -> Table:
@@ -129,8 +135,10 @@ def _told(each: Calibration) -> dict[str, object]:
     }
 
 
-def importance_table(lost: Mapping[str, Interval], gains: Mapping[str, float], most: int = 12) -> Table:
+def importance_table(lost: Mapping[str, Interval], gains: Mapping[str, float], most: int = 10) -> Table | Note:
     """The features whose values matter most for the order, by dealing them anew; beside the gain in training, of trees."""
+    if not lost:
+        return Note("Not applicable, because nobody among those who calibrate liked anything that could be shown.")
     rows = []
     for name in list(lost)[:most]:
         gain = {"share of the gain": f"{gains[name]:.0%}"} if gains else {}
@@ -207,6 +215,9 @@ def trace_of_worst(data: Dataset, found: Funnel, ready: Prepared, ranker: AnyRan
         calibrated = Calibrated.fit(method, ranker.score(ready.calibrate), ready.calibrate)
         ties, titles = ready.stages.test.holdout.ties, item_titles(data)
         frame = trace(ready.test, request, ranker, ties, titles=titles, calibrated=calibrated, features=features)
+        if isinstance(ranker, Trees):
+            made = explained(ranker, ready.test, request, most=3)["made of"]
+            frame["score made of"] = [made[place - 1] for place in frame["retrieved"]]
     except NotApplicable as error:
         return Note(f"Not applicable, because {error}")
     whose = "the person who lost most" if lost else "the first person judged; nobody lost"
@@ -231,6 +242,11 @@ def ranking_verdict(
     verdict = retrieval_verdict(decision, parts, results, ks, failed, _guardrails(calibration))
     (whole,) = found.losses()
     (reach,) = (found.pool.interval(f"recall@{k}") for k in found.pool.ks)
+    learnt = f"Rankers learn from {len(ready.stages.periods)} periods at the end of the training part"
+    if _one_moment(parts):
+        asked = "A request is a person's first event of the part, with what everybody had done by then; the retriever is as old as the cut."
+    else:
+        asked = "A request is a person's first event of the part; the retriever knows what others did later: each has a time of their own."
     lost = Headline(
         "Lost by retrieval",
         f"{whole.retrieval.value:.3f}",
@@ -239,8 +255,8 @@ def ranking_verdict(
     limits = [
         "A candidate that was not taken was not rejected: labels say what followed, and most candidates were never seen.",
         f"Probabilities hold for the candidates of this retriever ({ready.test.retriever}); a change of it asks for a new calibration.",
-        "A request is a person's first event of the part, with what everybody had done by then; the retriever is as old as the cut.",
-        *verdict.limits,
+        asked,
+        *(each.replace("Models were trained on", f"{learnt}; retrievers, before test, from") for each in verdict.limits),
     ]
     return replace(verdict, numbers=[*verdict.numbers[:2], lost, verdict.numbers[-1]], limits=limits)
 
@@ -249,9 +265,9 @@ def _guardrails(calibration: Mapping[str, Calibration]) -> list[Guardrail]:
     found = []
     for name, each in calibration.items():
         off = abs(each.mean - each.share) / each.share if each.share else 1.0
-        told = f"{name}: says {each.mean:.2%} where {each.share:.2%} come true, calibration error {each.error:.4f}"
-        found.append(Guardrail("pass" if off <= RIGHT else "fail", told))
-    return found
+        told = f"{name}: says {each.mean:.2%} where {each.share:.2%} come true, normalised entropy {each.normalised_entropy:.3f}"
+        found.append(Guardrail("pass" if off <= RIGHT and each.normalised_entropy < 1 else "fail", told))
+    return found or [Guardrail("unknown", "no probabilities: there is nothing to learn them from, or to judge them on")]
 
 
 def checked_ranking(results: Mapping[str, Evaluation], rankers: Sequence[str], metric: str, ready: Prepared) -> list[str]:

@@ -41,7 +41,8 @@ def funnel(losses: Sequence[Loss], metric: str, title: str) -> Figure:
 
 
 def reliability(found: Mapping[str, Calibration]) -> Figure:
-    """A line for each way of making probabilities: what came true against what was said, with counts below."""
+    """A line for each way of making probabilities: what came true against what was said; counts are in the caption and the alternative
+    text."""
     figure, axes = canvas(7.5, 3.6)
     bins = [each for calibration in found.values() for each in calibration.bins]
     most = max(max(each.mean, each.share.value) for each in bins)
