@@ -13,8 +13,8 @@ threads. The first call fetches ML-1M.
   made in closed form or by alternating squares, and their blend. Two: LambdaRank trees on the blend's 200 candidates, three periods. Both
   are chosen on validation.
 - deep: ML-100k, ratings of 4 and more labelled 1, at random 8:1:1 (RecBole's `RS`), seed 2020; features are the person, the item, age,
-  gender, occupation, release year: without the columns of several words, on which RecBole's loader fails with pandas 3. 20 epochs at most,
-  ended by AUC on validation; five seeds of the training, one split. RecBole's default sizes; DCNV2 without the penalty on its cross
+  gender, occupation, release year: without the columns of several words, on which RecBole's loader fails with pandas 3. 10 epochs at most,
+  ended by AUC on validation; three seeds of the training, one split. RecBole's default sizes; DCNV2 without the penalty on its cross
   layers, which our ranker does not have.
 """
 
@@ -60,7 +60,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "DCNV2": {"embedding_size": 16, "hidden": (768, 768), "dropout": 0.2},
     "AutoInt": {"embedding_size": 10, "hidden": (128, 128), "dropout": 0.2},
 }
-SEEDS, EPOCHS, PATIENCE = 5, 20, 5
+SEEDS, EPOCHS, PATIENCE = 3, 10, 5
 OF_PEOPLE = ["age", "gender", "occupation"]
 FIELDS = {"inter": ["user_id", "item_id", "rating"], "user": ["user_id", *OF_PEOPLE], "item": ["item_id", "release_year"]}
 

@@ -183,3 +183,18 @@ def test_the_rounding_of_the_checked_numbers_cannot_flip(suite):
         else:
             assert f"{exact[name]:.2f}" == text
             assert abs(exact[name] - float(text)) < 0.005 - 0.001, f"{name}: {exact[name]} is near an edge of its rounding"
+
+
+def test_the_rounding_of_the_single_stages_cannot_flip(suite):
+    """As above: retrievers in closed form, whose numbers another BLAS moves by 1e-4 at most."""
+    lines = [line.split(maxsplit=1) for line in cells("03_ranking", "nbval-check-output")[0].outputs[0].text.splitlines()]
+    printed = {name: float(text) for name, text in lines if text.replace(".", "").isdigit()}
+    (folder,) = (suite[0] / "reports" / "03_ranking").iterdir()
+    rows = read_run(folder)["metrics"]
+    k = max(row["k"] for row in rows if row["name"] == "recall")
+    exact = {row["model"]: row["value"] for row in rows if (row["name"], row["k"], row["slice"]) == ("recall", k, "everyone")}
+    rankers = notebook_parameters("03_ranking")["rankers"].default.split(", ")
+    assert set(printed) | set(rankers) == set(exact)
+    for name, value in printed.items():
+        assert abs(exact[name] - value) < 0.005 - 0.001, f"{name}: {exact[name]} is near an edge of its rounding"
+    assert all(exact[name] > exact["popularity"] + 0.03 for name in rankers), "a ranker's other weights might fall to popularity's"

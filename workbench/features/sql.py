@@ -127,7 +127,7 @@ def stream_sql(definitions: Sequence[Feature], stream: Stream) -> str:
     so_far = f"(PARTITION BY {keys} ORDER BY timestamp)"
     match stream.what:
         case "totals":
-            told = "".join(f", {_running(each)} OVER so_far AS {each.column}" for each in measures(definitions, stream))
+            told = "".join(f", {_running(each)} AS {each.column}" for each in measures(definitions, stream))
             return f"{known}{told} FROM {source(stream)} WINDOW so_far AS {so_far}"
         case "last":
             return f"{known}, max(value) AS latest FROM {source(stream)} GROUP BY {keys}, timestamp"
@@ -155,12 +155,13 @@ def stream_columns(definitions: Sequence[Feature], stream: Stream) -> list[str]:
 
 
 def _running(each: Measure) -> str:
+    """SQL for a measure so far, over the window that the stream names so."""
     chosen = condition(each.kind)
     return {
-        "n": f"sum(CASE WHEN {chosen} THEN CAST(1 AS DOUBLE) ELSE CAST(0 AS DOUBLE) END)",
-        "v": f"sum(CASE WHEN {chosen} AND value IS NOT NULL THEN CAST(1 AS DOUBLE) ELSE CAST(0 AS DOUBLE) END)",
-        "t": f"sum(CASE WHEN {chosen} AND value IS NOT NULL THEN value ELSE CAST(0 AS DOUBLE) END)",
-        "h": f"max(CASE WHEN {chosen} THEN timestamp END)",
+        "n": f"CAST(count(CASE WHEN {chosen} THEN 1 END) OVER so_far AS DOUBLE)",
+        "v": f"CAST(count(CASE WHEN {chosen} THEN value END) OVER so_far AS DOUBLE)",
+        "t": f"coalesce(sum(CASE WHEN {chosen} THEN value END) OVER so_far, CAST(0 AS DOUBLE))",
+        "h": f"max(CASE WHEN {chosen} THEN timestamp END) OVER so_far",
     }[each.what]
 
 
