@@ -37,11 +37,11 @@ def stages_table(ready: Prepared, parts: Split) -> Table:
                 "liked something": len(stage.holdout.users),
             }
         )
-    own = "" if _one_moment(parts) else " of the same person; of others it may know later ones, as each has a time of their own"
+    own = "" if _one_moment(parts) else " of the same person, but not of others"
     caption = (
-        f"Each stage's candidates come from a retriever that learnt from earlier events than its ranker is asked about{own}; the audit "
-        "checked it. A request is a person's first event of the stage. Half of validation's people stop the training and choose, the "
-        "others' requests make probabilities of scores. A candidate that was not taken was not rejected: most were never seen."
+        f"Each stage's retriever learnt from earlier events than its ranker is asked about{own}; the audit checked it. A request is a "
+        "person's first event of the stage. Half of validation's people stop the training and choose, the others calibrate. A candidate "
+        "that was not taken was not rejected: most were never seen."
     )
     return Table(pd.DataFrame(rows), caption)
 
@@ -135,7 +135,7 @@ def _told(each: Calibration) -> dict[str, object]:
     }
 
 
-def importance_table(lost: Mapping[str, Interval], gains: Mapping[str, float], most: int = 10) -> Table | Note:
+def importance_table(lost: Mapping[str, Interval], gains: Mapping[str, float], most: int = 8) -> Table | Note:
     """The features whose values matter most for the order, by dealing them anew; beside the gain in training, of trees."""
     if not lost:
         return Note("Not applicable, because nobody among those who calibrate liked anything that could be shown.")
