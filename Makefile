@@ -28,9 +28,8 @@ report: $(READY)  ## execute the notebooks and build reports/index.html; PROFILE
 test: $(READY)  ## lint, types, unit tests, and every notebook under nbval
 	@rm -f .venv/tiers
 	@$(call TIER,lint,$(MAKE) --no-print-directory lint)
-	@$(call TIER,types,$(MAKE) --no-print-directory types)
 	@$(call TIER,unit tests,$(MAKE) --no-print-directory unit)
-	@$(call TIER,notebooks,$(MAKE) --no-print-directory notebooks-check)
+	@$(call TIER,types and notebooks,$(MAKE) --no-print-directory -j2 types notebooks-check)
 	@echo "make test: all passed"; cat .venv/tiers
 
 lint: $(READY)  ## ruff, for code and notebooks
@@ -46,7 +45,8 @@ unit: $(READY)
 
 notebooks-check: $(READY)
 	$(BIN)/workbench data prepare ml-100k
-	$(BIN)/pytest -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n $(JOBS) --dist loadfile -p no:cacheprovider \
+		--nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks
 
 test-slow: $(READY)  ## the tests that take minutes, those of Spark among them
 	$(BIN)/python -m pip install --disable-pip-version-check -qq --no-build-isolation -e ".[spark]"

@@ -13,6 +13,10 @@ from workbench.models.recbole.library import FeatureSource, FeatureType, get_mod
 from workbench.models.recbole.settings import for_recbole, settings_of
 
 
+SQUASHED = ("DCNV2",)
+"""Whose `forward` ends in a sigmoid, where the others give logits."""
+
+
 class _Fields:
     """What a context model asks its `Dataset`: n numbers and some categories of these sizes, all of the request."""
 
@@ -80,4 +84,7 @@ def context_network(name: str, numbers: int, sizes: Sequence[int], embedding_siz
     given.update(for_recbole(name, config), device=torch.device("cpu"), double_tower=False)
     fields = _Fields(numbers, sizes)
     given.update(numerical_features=[field for field in fields.sizes if field.startswith("number")], selected_features=list(fields.sizes))
-    return _Plain(get_model(name)(given, fields))
+    model = get_model(name)(given, fields)
+    if name in SQUASHED:
+        model.sigmoid = nn.Identity()
+    return _Plain(model)
