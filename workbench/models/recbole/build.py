@@ -36,7 +36,7 @@ NAMES = {
 }
 
 
-class _Given(dict[str, Any]):
+class Given(dict[str, Any]):
     """RecBole's `Config`, without its files, its command line and its evaluation of texts; what is not set is None."""
 
     def __missing__(self, _: str) -> None:
@@ -54,7 +54,7 @@ def build(name: str, config: Any, log: Interactions, side: Side) -> tuple[Any, D
     Raises NotApplicable when the model needs what the data lacks, RequestError for settings that RecBole refuses.
     """
     side.check(log)
-    given = _Given(NAMES)
+    given = Given(NAMES)
     given.update(for_recbole(name, config), **_around(name, config))
     data = Data(name, log, side, given)
     features = data.item_fields

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from workbench.models.recbole.build import NAMES, _Given
+from workbench.models.recbole.build import NAMES, Given
 from workbench.models.recbole.library import FeatureSource, FeatureType, get_model
 from workbench.models.recbole.settings import for_recbole, settings_of
-
 
 SQUASHED = ("DCNV2",)
 """Whose `forward` ends in a sigmoid, where the others give logits."""
@@ -80,7 +79,7 @@ def context_network(name: str, numbers: int, sizes: Sequence[int], embedding_siz
     theirs: Any = settings_of(name)()
     own = {"embedding_size": embedding_size, "mlp_hidden_size": tuple(hidden), "dropout_prob": dropout, "dropout_probs": (dropout,) * 3}
     config = replace(theirs, **{setting: value for setting, value in own.items() if hasattr(theirs, setting)})
-    given = _Given(NAMES)
+    given = Given(NAMES)
     given.update(for_recbole(name, config), device=torch.device("cpu"), double_tower=False)
     fields = _Fields(numbers, sizes)
     given.update(numerical_features=[field for field in fields.sizes if field.startswith("number")], selected_features=list(fields.sizes))
