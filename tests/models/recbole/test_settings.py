@@ -13,7 +13,7 @@ from workbench.data import Side
 from workbench.errors import NotApplicable, RequestError
 from workbench.models import create, draws_at_random, fit, learns, parse_names, search_space, takes_side
 from workbench.models.recbole import FAMILY, IMPOSSIBLE, SUPPORTED, zoo_model
-from workbench.models.recbole.build import _Given as given_class
+from workbench.models.recbole.build import Given as given_class
 from workbench.models.recbole.build import build
 from workbench.models.recbole.defaults import SPACES
 from workbench.models.recbole.learn import seeded
@@ -145,7 +145,7 @@ def test_every_setting_is_read_by_somebody(name, monkeypatch):
             read.add(key)
             return super().__contains__(key)
 
-    monkeypatch.setattr("workbench.models.recbole.build._Given", Recorded)
+    monkeypatch.setattr("workbench.models.recbole.build.Given", Recorded)
     config = zoo_model(name)[1]()
     log = latent_log(n_users=60, n_items=40, events_each=12)[0]
     draw = torch.Generator().manual_seed(0)
