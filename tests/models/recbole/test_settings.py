@@ -13,8 +13,7 @@ from workbench.data import Side
 from workbench.errors import NotApplicable, RequestError
 from workbench.models import create, draws_at_random, fit, learns, parse_names, search_space, takes_side
 from workbench.models.recbole import FAMILY, IMPOSSIBLE, SUPPORTED, zoo_model
-from workbench.models.recbole.build import Given as given_class
-from workbench.models.recbole.build import build
+from workbench.models.recbole.build import Given, build
 from workbench.models.recbole.defaults import SPACES
 from workbench.models.recbole.learn import seeded
 from workbench.testing import interactions, latent_log
@@ -136,7 +135,7 @@ def test_every_setting_is_read_by_somebody(name, monkeypatch):
     """One that nobody reads would be accepted and change nothing."""
     read: set[str] = set()
 
-    class Recorded(given_class):
+    class Recorded(Given):
         def __getitem__(self, key):
             read.add(key)
             return super().__getitem__(key)
