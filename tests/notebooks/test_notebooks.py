@@ -191,7 +191,7 @@ def test_the_rounding_of_the_single_stages_cannot_flip(suite):
     printed = {name: float(text) for name, text in lines if text.replace(".", "").isdigit()}
     (folder,) = (suite[0] / "reports" / "03_ranking").iterdir()
     rows = read_run(folder)["metrics"]
-    k = max(row["k"] for row in rows if row["name"] == "recall")
+    k = notebook_parameters("03_ranking")["k"].default
     exact = {row["model"]: row["value"] for row in rows if (row["name"], row["k"], row["slice"]) == ("recall", k, "everyone")}
     rankers = notebook_parameters("03_ranking")["rankers"].default.split(", ")
     assert set(printed) | set(rankers) == set(exact)
