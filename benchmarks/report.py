@@ -9,7 +9,7 @@ from pathlib import Path
 
 from workbench.files import write_json
 
-VERSIONS = ("torch", "numpy", "scipy", "pandas", "duckdb", "recbole", "faiss-cpu", "implicit")
+VERSIONS = ("torch", "numpy", "scipy", "pandas", "duckdb", "recbole", "faiss-cpu", "implicit", "lightgbm")
 
 
 @dataclass(frozen=True, kw_only=True)
