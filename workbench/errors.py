@@ -2,7 +2,7 @@
 
 import difflib
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 
@@ -29,6 +29,17 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> RequestError:
     near = [folded[match] for match in difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)]
     hint = f'Did you mean "{near[0]}"?  ' if near else ""
     return RequestError(f'there is no {kind} "{name}". {hint}({", ".join(names)})')
+
+
+def names_in(text: str) -> list[str]:
+    """["ease", "popularity"] out of "ease, popularity"."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def check_once(names: Sequence[str], given: str, kind: str, known: Iterable[str]) -> None:
+    """Raises RequestError where there is no name, or one comes twice. given: the parameter as typed, its name and its text."""
+    if not names or len(set(names)) < len(names):
+        raise RequestError(f"{given} should name each {kind} once, at least one. ({', '.join(known)})")
 
 
 def reason(error: Exception) -> str:

@@ -65,7 +65,7 @@ class Interactions:
     @cached_property
     def offsets(self) -> Tensor:
         """int64 (n_users + 1,): the events of person u are [offsets[u], offsets[u + 1])."""
-        return torch.cat([torch.zeros(1, dtype=torch.int64), torch.bincount(self.users, minlength=self.n_users).cumsum(0)])
+        return offsets_of(torch.bincount(self.users, minlength=self.n_users))
 
     @cached_property
     def events_per_user(self) -> Tensor:
@@ -95,7 +95,7 @@ class Interactions:
 
     def batch(self, users: Tensor) -> "UserBatch":
         """Requests of these people (int64 codes) whose histories are the events held here."""
-        offsets, places = _runs(self.offsets[users], self.events_per_user[users])
+        offsets, places = runs(self.offsets[users], self.events_per_user[users])
         items, timestamps = self.items.index_select(0, places), self.timestamps.index_select(0, places)
         return UserBatch(users=users, items=items, timestamps=timestamps, offsets=offsets, n_items=self.n_items)
 
@@ -144,7 +144,7 @@ class UserBatch:
 
     def select(self, rows: Tensor) -> Self:
         """These requests, rows: int64 (m,), with their histories."""
-        offsets, places = _runs(self.offsets[rows], self.lengths[rows])
+        offsets, places = runs(self.offsets[rows], self.lengths[rows])
         columns = {"items": self.items[places], "timestamps": self.timestamps[places]}
         return type(self)(users=self.users[rows], offsets=offsets, n_items=self.n_items, **columns)
 
@@ -155,9 +155,14 @@ class UserBatch:
         return matrix
 
 
-def _runs(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+def offsets_of(lengths: Tensor) -> Tensor:
+    """int64 (n + 1,): where each of n runs, lengths: int64 (n,), begins when they stand one after another, and where the last ends."""
+    return torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+
+
+def runs(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """int64 (n + 1,): where each of n runs of events begins when they stand one after another; and the places they are taken from, run r
     from starts[r] on.
     """
-    offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+    offsets = offsets_of(lengths)
     return offsets, torch.arange(int(offsets[-1]), device=lengths.device) + (starts - offsets[:-1]).repeat_interleave(lengths)

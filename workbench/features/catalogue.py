@@ -3,7 +3,7 @@
 import math
 from collections.abc import Collection, Sequence
 
-from workbench.errors import NotApplicable, RequestError, unknown
+from workbench.errors import NotApplicable, RequestError, check_once, names_in, unknown
 from workbench.features.build import number
 from workbench.features.definition import KINDS, Feature, feature
 from workbench.features.tables import Tables
@@ -65,18 +65,17 @@ def standard_features(tables: Tables, given: Sequence[str] = (), sensitive: Coll
 
 def parse_groups(text: str) -> list[str]:
     """Groups of features out of "retrieval, item"; "all" is all of them. Raises RequestError for an unknown one, a repeated one, none."""
-    names = list(GROUPS) if text.strip() == "all" else [name.strip() for name in text.split(",") if name.strip()]
+    names = list(GROUPS) if text.strip() == "all" else names_in(text)
     for name in names:
         if name not in GROUPS:
             raise unknown("group of features", name, [*GROUPS, "all"])
-    if not names or len(set(names)) < len(names):
-        raise RequestError(f'features = "{text}" should name each group of features once, at least one. ({", ".join(GROUPS)})')
+    check_once(names, f'features = "{text}"', "group of features", GROUPS)
     return names
 
 
 def parse_columns(text: str) -> list[str]:
     """Names of columns out of "gender, age"; none out of "". Raises RequestError for one that comes twice."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    names = names_in(text)
     if len(set(names)) < len(names):
         raise RequestError(f'sensitive = "{text}" should name each column once.')
     return names

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from workbench.data import Holdout, Interactions, Side
-from workbench.errors import RequestError, unknown
+from workbench.errors import RequestError, check_once, names_in, unknown
 from workbench.models.ease import Ease, EaseConfig
 from workbench.models.ials import Ials, IalsConfig
 from workbench.models.item_knn import ItemKnn, ItemKnnConfig
@@ -113,11 +113,10 @@ def fit(
 
 def parse_names(text: str) -> list[str]:
     """Model names out of "ease, popularity". Raises RequestError for an unknown one, a repeated one or none at all."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    names = names_in(text)
     for name in names:
         _entry(name)
-    if not names or len(set(names)) < len(names):
-        raise RequestError(f'models = "{text}" should name each model once, at least one. ({", ".join(sorted(MODELS))})')
+    check_once(names, f'models = "{text}"', "model", sorted(MODELS))
     return names
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from workbench.data import Interactions
+from workbench.data.interactions import offsets_of
 from workbench.evaluation.ranking import NOTHING
 from workbench.evaluation.scoring import SCORE_BYTES
 from workbench.features import Asked, Feature, Tables, build_features, standard_features
@@ -60,7 +61,7 @@ def make_examples(
     return Examples(
         users=users,
         moments=first,
-        offsets=torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]),
+        offsets=offsets_of(lengths),
         items=flat,
         features=build_features(definitions, tables, asked, allowed=sensitive),
         labels=labels,

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from workbench.data.interactions import offsets_of, runs
 from workbench.errors import NotApplicable, RequestError, unknown
 from workbench.evaluation.metrics import ndcg
 from workbench.evaluation.ranking import NOTHING
@@ -74,9 +75,7 @@ class Examples:
     def select(self, requests: Tensor) -> Self:
         """These requests, int64 (m,) or bool (r,), with their candidates."""
         which = torch.nonzero(requests)[:, 0] if requests.dtype == torch.bool else requests
-        lengths = self.offsets.diff()[which]
-        offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
-        places = torch.arange(int(offsets[-1])) + (self.offsets[which] - offsets[:-1]).repeat_interleave(lengths)
+        offsets, places = runs(self.offsets[which], self.offsets.diff()[which])
         kept = self._candidates(places)
         return replace(kept, users=self.users[which], moments=self.moments[which], offsets=offsets, n_relevant=self.n_relevant[which])
 
@@ -89,7 +88,7 @@ class Examples:
         stays = self.label | (torch.rand(len(self.items), generator=generator) < kept)
         lengths = torch.bincount(self.rows[stays], minlength=len(self))
         left = self._candidates(torch.nonzero(stays)[:, 0])
-        return replace(left, offsets=torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]), kept=self.kept * kept)
+        return replace(left, offsets=offsets_of(lengths), kept=self.kept * kept)
 
     def with_features(self, names: Collection[str]) -> Self:
         """With these features alone."""
@@ -104,11 +103,9 @@ class Examples:
 
         scores: float (n,), finite; ties: int64 (n_items,), the order among equal scores. Raises ValueError for scores that are no numbers.
         """
-        order = self.order(scores, ties)
-        place = torch.arange(len(order)) - self.offsets[self.rows[order]]
+        best, at = self._first(scores, ties, k)
         lists = torch.full((len(self), k), NOTHING)
-        shown = place < k
-        lists[self.rows[order][shown], place[shown]] = self.items[order][shown]
+        lists[at] = self.items[best]
         return lists
 
     def order(self, scores: Tensor, ties: Tensor) -> Tensor:
@@ -120,11 +117,9 @@ class Examples:
     def ndcg(self, scores: Tensor, ties: Tensor, k: int) -> Tensor:
         """float64 (r,): NDCG@k of each request's list, against all that was then liked; NaN where nothing was. scores, ties: as
         `ranked`."""
-        order = self.order(scores, ties)
-        place = torch.arange(len(order)) - self.offsets[self.rows[order]]
+        best, at = self._first(scores, ties, k)
         hits = torch.zeros(len(self), k, dtype=torch.bool)
-        shown = place < k
-        hits[self.rows[order][shown], place[shown]] = self.label[order][shown]
+        hits[at] = self.label[best]
         return torch.where(self.n_relevant > 0, ndcg(hits, self.n_relevant, k), torch.nan)
 
     def task(self, name: str) -> Tensor:
@@ -132,6 +127,14 @@ class Examples:
         if name not in self.tasks:
             raise unknown("task", name, self.tasks)
         return self.labels[:, self.tasks.index(name)]
+
+    def _first(self, scores: Tensor, ties: Tensor, k: int) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """int64 (m,): the candidates among the first `k` of their request; and where each stands, request and place."""
+        order = self.order(scores, ties)
+        rows = self.rows[order]
+        place = torch.arange(len(order)) - self.offsets[rows]
+        shown = place < k
+        return order[shown], (rows[shown], place[shown])
 
     def _candidates(self, places: Tensor) -> Self:
         weights = None if self.weights is None else self.weights[places]
@@ -174,4 +177,4 @@ def joined(several: Sequence[Examples]) -> Examples:
     if any(each.weights is not None for each in several):
         ones = [torch.ones(len(each.items), dtype=torch.float64) if each.weights is None else each.weights for each in several]
         columns["weights"] = torch.cat(ones)
-    return replace(first, **columns, offsets=torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]), features=frame)
+    return replace(first, **columns, offsets=offsets_of(lengths), features=frame)

@@ -7,6 +7,7 @@ import torch
 
 from workbench.data import Dataset
 from workbench.data.card import any_of
+from workbench.data.interactions import offsets_of
 from workbench.errors import NotApplicable
 from workbench.features import Asked, Feature, Tables, build_features, standard_features
 from workbench.features.sql import condition
@@ -36,7 +37,7 @@ def logged_examples(
     found = _shows(data, tasks)
     page = found["page"].long()
     lengths = torch.bincount(page)
-    offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+    offsets = offsets_of(lengths)
     users, items, moments = (found[name].long() for name in ("user_code", "item_code", "moment"))
     if definitions is None:
         definitions = standard_features(tables, (), sensitive)

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from workbench.errors import NotApplicable, RequestError, WorkError, reason, unknown
+from workbench.errors import NotApplicable, RequestError, WorkError, check_once, names_in, reason, unknown
 from workbench.ranking.deep import Deep, DeepConfig
 from workbench.ranking.examples import Examples
 from workbench.ranking.multitask import MultiTask, MultiTaskConfig
@@ -45,12 +45,11 @@ def create_ranker(name: str, **settings: Any) -> AnyRanker:
 
 def parse_rankers(text: str) -> list[str]:
     """Names out of "trees, deepfm". Raises RequestError for an unknown one, a repeated one or none at all."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    names = names_in(text)
     for name in names:
         if name not in RANKERS:
             raise unknown("ranker", name, RANKERS)
-    if not names or len(set(names)) < len(names):
-        raise RequestError(f'rankers = "{text}" should name each ranker once, at least one. ({", ".join(RANKERS)})')
+    check_once(names, f'rankers = "{text}"', "ranker", RANKERS)
     return names
 
 

@@ -67,16 +67,12 @@ def prepare(
     Raises NotApplicable when no source is left or no request got a candidate.
     """
     tables = Tables.of(data)
-    kept, absent, made = list(names), dict[str, str](), dict[str, Made]()
-    while True:
-        made = {stage.name: make_sources(kept, data, stage.log, stage.holdout.ties, models={}, side=side) for stage in found}
-        missing = {name: why for each in made.values() for name, why in each.absent.items()}
-        absent |= missing
-        kept = [name for name in kept if name not in missing]
-        if not missing:
-            break
-        if not kept:
-            raise NotApplicable("; ".join(absent.values()))
+    every = {stage.name: make_sources(names, data, stage.log, stage.holdout.ties, models={}, side=side) for stage in found}
+    absent = {name: why for each in every.values() for name, why in each.absent.items()}
+    kept = [name for name in names if name not in absent]
+    if not kept:
+        raise NotApplicable("; ".join(absent.values()))
+    made = {stage: Made(sources=[source for source in each.sources if source.name in kept], absent=absent) for stage, each in every.items()}
     definitions = chosen_features(standard_features(tables, given_columns(kept), sensitive), groups)
 
     def examples_of(stage: Stage) -> Examples:

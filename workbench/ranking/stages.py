@@ -4,6 +4,7 @@ The training part is cut once more: into what the first retriever learns from, a
 For each period the retriever is trained anew on all before it, as it will be before validation and before test.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,7 +47,7 @@ class Stages:
     """Half of its people stop the training and choose, the other half calibrate; see `folds`."""
     test: Stage
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[Stage]:
         return iter((*self.periods, self.valid, self.test))
 
 

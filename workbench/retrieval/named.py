@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from workbench.data import Dataset, Interactions, Side, Split, item_texts
-from workbench.errors import NotApplicable, RequestError, reason, unknown
+from workbench.errors import NotApplicable, check_once, names_in, reason, unknown
 from workbench.evaluation import Comparison, compare
 from workbench.models import MODELS, HasVectors, Recommender, create, learns
 from workbench.retrieval.blend import PLAIN, Fusion
@@ -42,13 +42,12 @@ class Made:
 
 def parse_sources(text: str) -> list[str]:
     """Names out of "ease, vectors". Raises RequestError for an unknown one, one that takes a training, a repeated one, none at all."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    names = names_in(text)
     known = [*(name for name in MODELS if not learns(name)), *OTHERS]
     for name in names:
         if name not in known:
             raise unknown("source", name, known)
-    if not names or len(set(names)) < len(names):
-        raise RequestError(f'sources = "{text}" should name each source once, at least one. ({", ".join(known)})')
+    check_once(names, f'sources = "{text}"', "source", known)
     return names
 
 
