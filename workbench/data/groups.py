@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from workbench.data.card import Slice
 from workbench.data.dataset import Dataset
-from workbench.errors import unknown
+from workbench.errors import RequestError, unknown
 
 UNKNOWN = "unknown"
 
@@ -38,6 +39,43 @@ def groups(data: Dataset, by: Slice) -> dict[str, Tensor]:
             found.setdefault(group, []).append(code)
     order = sorted(found, key=lambda group: (group == UNKNOWN, 0 if labels else -len(found[group])))
     return {group: torch.tensor(found[group], dtype=torch.int64) for group in order if found[group]}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Membership:
+    """Which item is in which group of a grouping; each is in one at least, which may be "unknown"."""
+
+    names: tuple[str, ...]
+    member: Tensor
+    """bool (n_items, g)."""
+
+    @property
+    def shares(self) -> Tensor:
+        """float64 (n_items, g): an item's weight shared out among its groups; each row adds up to 1."""
+        member = self.member.double()
+        return member / member.sum(1, keepdim=True)
+
+    @property
+    def counted(self) -> Tensor:
+        """Without "unknown", which is no group that items have in common: bool (n_items, g), or where no item is in two of them int64
+        (n_items,), the group's number, -1 for none.
+        """
+        member = self.member[:, torch.tensor([name != UNKNOWN for name in self.names])]
+        if (member.sum(1) > 1).any() or not member.shape[1]:
+            return member
+        return torch.where(member.any(1), member.long().argmax(1), -1)
+
+
+def item_membership(data: Dataset, name: str) -> Membership:
+    """By a grouping of items that the card names, or a column of the item table. Raises RequestError for any other name."""
+    by = grouping(data, name)
+    if by.table != "items":
+        raise RequestError(f'"{name}" groups people, and items are to be grouped.')
+    found = groups(data, by)
+    member = torch.zeros(data.n_items, len(found), dtype=torch.bool)
+    for place, codes in enumerate(found.values()):
+        member[codes, place] = True
+    return Membership(names=tuple(found), member=member)
 
 
 def indicators(data: Dataset, table: str, hidden: Collection[str] = ()) -> dict[str, Tensor]:

@@ -5,8 +5,10 @@ from workbench.evaluation.calibration import Calibration, brier, calibration_by,
 from workbench.evaluation.comparison import Comparison, by_mean, compare, compare_models, compare_slices, letters
 from workbench.evaluation.decision import Decision, decide
 from workbench.evaluation.exposure import SET_METRICS, set_difference
+from workbench.evaluation.gaps import Adjusted, Gap, adjusted_gap, group_gaps, worst_group
 from workbench.evaluation.harness import Evaluation, check_cutoff, check_judged, check_maximised, cutoffs, evaluate, evaluate_lists, pool
 from workbench.evaluation.intervals import Interval, bootstrap_mean, bootstrap_means
+from workbench.evaluation.item_groups import ItemGroup, group_exposure, liked_shares, lorenz, membership, miscalibration, popularity_lift
 from workbench.evaluation.metrics import METRICS, label, one_truth_ndcg, recall_ceiling, split_name
 from workbench.evaluation.pairs import PairEvaluation, auc, evaluate_pairs, gauc, log_loss
 from workbench.evaluation.sampled import SampledEvaluation, sampled_evaluation
@@ -26,16 +28,20 @@ from workbench.evaluation.slices import (
 __all__ = [
     "METRICS",
     "SET_METRICS",
+    "Adjusted",
     "Backtest",
     "Calibration",
     "Comparison",
     "Decision",
     "Evaluation",
+    "Gap",
     "Interval",
+    "ItemGroup",
     "PairEvaluation",
     "SampledEvaluation",
     "Scorer",
     "Slice",
+    "adjusted_gap",
     "all_slices",
     "auc",
     "backtest",
@@ -64,15 +70,23 @@ __all__ = [
     "evaluate_lists",
     "evaluate_pairs",
     "gauc",
+    "group_exposure",
+    "group_gaps",
     "label",
     "letters",
+    "liked_shares",
     "log_loss",
+    "lorenz",
+    "membership",
+    "miscalibration",
     "named_slices",
     "normalised_entropy",
     "one_truth_ndcg",
     "pool",
+    "popularity_lift",
     "recall_ceiling",
     "sampled_evaluation",
     "set_difference",
     "split_name",
+    "worst_group",
 ]

@@ -1,0 +1,280 @@
+"""Whom a model serves worse: a group of people against everybody else, other people on either side, so that nothing is paired.
+
+Differences in means by Welch's t (Biometrika 1947), which lets each side have a spread of its own. P-values are of its permutation
+distribution: labels are dealt anew over the people, which is exact where groups do not differ at all and right for many people where only
+their spreads do (Janssen, Statistics & Probability Letters 1997).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import stats
+from torch import Tensor
+
+from workbench.data.power import POWER
+from workbench.evaluation.comparison import MIN_PEOPLE, Call
+from workbench.evaluation.harness import Evaluation
+from workbench.evaluation.intervals import RESAMPLES, Floats, Interval, resampled_means
+from workbench.evaluation.metrics import label
+from workbench.evaluation.permutation import ALPHA, LEAST, holm
+from workbench.evaluation.slices import Slice
+
+CELLS = 2**23
+"""Values dealt anew at once."""
+STRATA = 10
+"""Groups of like activity, at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap:
+    """A group's mean beside that of everybody else who has a value. Intervals of a list of them hold together."""
+
+    metric: str
+    dimension: str
+    group: str
+    value: Interval
+    """The group's mean."""
+    difference: Interval
+    """That minus everybody else's."""
+    ratio: Interval
+    """That over everybody else's; NaN where either is not above 0."""
+    n_others: int
+    p_value: float
+    """Two-sided, Holm-adjusted over the groups asked about at once."""
+    detectable: float
+    """The smallest true difference that this many people on either side show with 80 % power, as one of those asked about at once."""
+
+    @property
+    def label(self) -> str:
+        return f"{self.dimension}: {self.group}"
+
+    @property
+    def significant(self) -> bool:
+        return self.p_value < ALPHA
+
+    @property
+    def not_excluded(self) -> float:
+        """The largest difference, either way, that the interval leaves open; infinite where there is none."""
+        return max(-self.difference.low, self.difference.high) if self.difference.known else math.inf
+
+    def verdict(self, effect: float) -> Call:
+        """As `Comparison.verdict`: "no difference" only where the whole interval lies within `effect`, of enough people on both sides."""
+        if self.significant:
+            return "better" if self.difference.value > 0 else "worse"
+        enough = min(self.difference.n, self.n_others) >= MIN_PEOPLE and self.detectable <= effect
+        return "no difference" if enough and self.not_excluded < effect else "too few to say"
+
+    def sentence(self, digits: int = 3) -> str:
+        """What it says, in words."""
+        name, size = label(self.metric), f"{abs(self.difference.value):.{digits}f}"
+        if self.significant:
+            side = "higher" if self.difference.value > 0 else "lower"
+            return f"{self.label}: {name} is {side} by {size} than everybody else's ({self.difference.text(digits, sign=True)})."
+        if not self.difference.known:
+            return f"{self.label}: too few people for an interval; no difference can be excluded."
+        return f"{self.label}: no difference in {name} is seen; one of up to {self.not_excluded:.{digits}f} cannot be excluded."
+
+
+def group_gaps(result: Evaluation, groups: Sequence[Slice], metric: str, *, seed: int = 0) -> list[Gap]:
+    """Each group of people against everybody else. Groups of nobody, and of everybody, are left out; of one person there is a value alone.
+
+    Where a dimension has two groups, one is the other's mirror, and they count as one in the correction. Raises ValueError for a slice of
+    what was liked: that is no group of people.
+    """
+    values = result.values(metric)
+    told = ~values.isnan()
+    kept = []
+    for each in groups:
+        if each.people is None or each.truth is not None:
+            raise ValueError(f"{each.label} is no group of people.")
+        if 0 < int((each.people & told).sum()) < int(told.sum()):
+            kept.append(each)
+    if not kept:
+        return []
+    member = torch.stack([each.people[told] for each in kept if each.people is not None], dim=1)
+    sides = _Sides(values[told], member)
+    first = _without_mirrors(kept, member)
+    adjusted = np.ones(len(kept))
+    adjusted[first] = holm(sides.p_values(seed)[first])
+    for place in set(range(len(kept))) - set(first):
+        adjusted[place] = adjusted[next(other for other in first if kept[other].dimension == kept[place].dimension)]
+    return sides.gaps(metric, kept, adjusted, len(first), seed)
+
+
+def worst_group(gaps: Sequence[Gap]) -> Gap | None:
+    """The group with the lowest mean, of those that have an interval; None where none has."""
+    return min((gap for gap in gaps if gap.value.known), key=lambda gap: gap.value.value, default=None)
+
+
+def _without_mirrors(groups: Sequence[Slice], member: Tensor) -> list[int]:
+    """Places of the groups that are not the complement of an earlier one of their dimension."""
+    kept: list[int] = []
+    for place, each in enumerate(groups):
+        if not any(groups[other].dimension == each.dimension and bool((member[:, other] ^ member[:, place]).all()) for other in kept):
+            kept.append(place)
+    return kept
+
+
+@dataclass(frozen=True, eq=False)
+class _Sides:
+    """n people's values and m groups of them, each with everybody else as its other side."""
+
+    values: Tensor
+    """float64 (n,)."""
+    member: Tensor
+    """bool (n, m)."""
+
+    def _moments(self, values: Tensor) -> tuple[Tensor, ...]:
+        """Counts, means and variances of the groups and of the others, float64 (rows, m). values: float64 (rows, n)."""
+        inside = self.member.double()
+        n, counts = len(self.values), inside.sum(0)
+        centred = values - self.values.mean()  # sums of squares of numbers far from zero lose digits
+        sums, squares = centred @ inside, centred.square() @ inside
+        rest, rest_squares = centred.sum(1, keepdim=True) - sums, centred.square().sum(1, keepdim=True) - squares
+        found = []
+        for size, total, square in ((counts, sums, squares), (n - counts, rest, rest_squares)):
+            mean = total / size
+            found += [size.expand_as(mean), mean, ((square - total * mean) / (size - 1)).clamp(min=0)]
+        return tuple(found)
+
+    def _t(self, values: Tensor) -> Tensor:
+        n_a, a, var_a, n_b, b, var_b = self._moments(values)
+        spread = (var_a / n_a + var_b / n_b).sqrt()
+        return torch.where(spread > 0, (a - b) / spread, torch.where(a == b, 0.0, torch.inf * (a - b).sign())).nan_to_num()
+
+    def p_values(self, seed: int) -> Floats:
+        """float64 (m,), not adjusted; 1 for a side of one person."""
+        m, n = self.member.shape[1], len(self.values)
+        observed = self._t(self.values[None]).abs() * (1 - 1e-9)
+        deals = max(LEAST, math.ceil(20 * m / ALPHA))
+        rng, extreme = np.random.default_rng([seed, 2]), torch.zeros(m, dtype=torch.int64)
+        done, values = 0, self.values.numpy()
+        while done < deals:
+            rows = min(deals - done, max(1, CELLS // n))
+            dealt = torch.from_numpy(rng.permuted(np.broadcast_to(values, (rows, n)), axis=1))
+            extreme += (self._t(dealt).abs() >= observed).sum(0)
+            done += rows
+        alone = (self.member.sum(0) < 2) | ((~self.member).sum(0) < 2)
+        return np.where(alone.numpy(), 1.0, ((1 + extreme) / (1 + deals)).numpy())
+
+    def gaps(self, metric: str, groups: Sequence[Slice], p_values: Floats, family: int, seed: int) -> list[Gap]:
+        """family: comparisons that are corrected for."""
+        n_a, a, var_a, n_b, b, var_b = (each[0].numpy() for each in self._moments(self.values[None]))
+        centre = float(self.values.mean())
+        a, b = a + centre, b + centre
+        with np.errstate(divide="ignore", invalid="ignore"):
+            error_a, error_b = var_a / n_a, var_b / n_b
+            error = error_a + error_b
+            freedom = error**2 / (error_a**2 / (n_a - 1) + error_b**2 / (n_b - 1))
+            freedom = np.where(np.isfinite(freedom), freedom, np.minimum(n_a, n_b) - 1)
+            both, own = self._reach(seed)
+            half = stats.t.ppf(both, freedom) * np.sqrt(error)
+            half_own = stats.t.ppf(own, n_a - 1) * np.sqrt(error_a)
+            smallest = (stats.t.ppf(1 - ALPHA / family / 2, freedom) + stats.t.ppf(POWER, freedom)) * np.sqrt(error)
+            log_ratio = np.log(np.where((a > 0) & (b > 0), a / b, np.nan))
+            half_log = stats.t.ppf(both, freedom) * np.sqrt(error_a / a**2 + error_b / b**2)
+        found = []
+        for i, each in enumerate(groups):
+            n = int(n_a[i])
+            known = n > 1 and n_b[i] > 1
+            ends = (float(a[i] - b[i] - half[i]), float(a[i] - b[i] + half[i])) if known else (math.nan, math.nan)
+            own_ends = (float(a[i] - half_own[i]), float(a[i] + half_own[i])) if n > 1 else (math.nan, math.nan)
+            ratio = (
+                (float(np.exp(log_ratio[i] - half_log[i])), float(np.exp(log_ratio[i] + half_log[i]))) if known else (math.nan, math.nan)
+            )
+            found.append(
+                Gap(
+                    metric=metric,
+                    dimension=each.dimension,
+                    group=each.name,
+                    value=Interval(float(a[i]), *own_ends, n),
+                    difference=Interval(float(a[i] - b[i]), *ends, n),
+                    ratio=Interval(float(np.exp(log_ratio[i])), *ratio, n),
+                    n_others=int(n_b[i]),
+                    p_value=float(p_values[i]),
+                    detectable=float(smallest[i]) if known else math.inf,
+                )
+            )
+        return found
+
+    def _reach(self, seed: int, level: float = 0.95) -> tuple[float, float]:
+        """How far into a tail all differences together go, and all groups' own means: see `Contrast.intervals`."""
+        inside = torch.where(self.member, self.values[:, None], torch.nan)
+        outside = torch.where(self.member, torch.nan, self.values[:, None])
+        m = inside.shape[1]
+        drawn = resampled_means(torch.cat([inside, outside], dim=1), RESAMPLES, seed)
+        return _farthest(drawn[:, :m] - drawn[:, m:], level), _farthest(drawn[:, :m], level)
+
+
+def _farthest(drawn: Floats, level: float) -> float:
+    """The normal distribution function at the `level` quantile of the largest |z| of these columns."""
+    spread, centre = np.nanstd(drawn, axis=0), np.nanmean(drawn, axis=0)
+    z = np.nan_to_num(np.abs(drawn - centre) / np.where(spread > 0, spread, np.inf))
+    return float(stats.norm.cdf(max(np.quantile(z.max(axis=1), level), stats.norm.ppf((1 + level) / 2))))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adjusted:
+    """A gap among people of like activity."""
+
+    dimension: str
+    group: str
+    plain: float
+    """The difference as it is, of those who are covered."""
+    adjusted: Interval
+    """The difference within strata, weighed as the group's people lie in them."""
+    covered: float
+    """Share of the group in strata with at least two people of either side."""
+    strata: int
+
+    @property
+    def explained(self) -> float:
+        """The share of the plain difference that is gone; NaN where there was none, below 0 where it grew."""
+        return 1 - self.adjusted.value / self.plain if self.plain else math.nan
+
+
+def adjusted_gap(result: Evaluation, group: Slice, metric: str, activity: Tensor | None = None, level: float = 0.95) -> Adjusted | None:
+    """The group against everybody else of like activity: direct standardisation to the group's own people. None where no stratum has two
+    people of either side.
+
+    activity: (n,), of the people judged; None: events known of them. Strata are its quantiles, at most STRATA, ten of the group's people in
+    each at least where it has as many. The interval is Welch's, on its own; it takes the strata as given.
+    """
+    values = result.values(metric)
+    assert group.people is not None
+    told = ~values.isnan()
+    values, inside = values[told], group.people[told]
+    by = (result.holdout.history_lengths if activity is None else activity)[told].double()
+    which = _strata(by, max(2, min(STRATA, int(inside.sum()) // 10)))
+    weights, gaps, errors, freedom = [], [], [], []
+    for stratum in range(int(which.max()) + 1):
+        a, b = values[(which == stratum) & inside], values[(which == stratum) & ~inside]
+        if len(a) > 1 and len(b) > 1:
+            weights.append(len(a))
+            gaps.append((a.mean() - b.mean()).item())
+            errors.append((a.var().item() / len(a), b.var().item() / len(b)))
+            freedom.append((len(a) - 1, len(b) - 1))
+    if not weights:
+        return None
+    share = np.array(weights) / sum(weights)
+    parts = share[:, None] ** 2 * np.array(errors)
+    error, value = parts.sum(), float(share @ np.array(gaps))
+    df = error**2 / (parts**2 / np.array(freedom)).sum() if error > 0 else 1.0
+    half = float(stats.t.ppf((1 + level) / 2, df) * math.sqrt(error))
+    return Adjusted(
+        dimension=group.dimension,
+        group=group.name,
+        plain=(values[inside].mean() - values[~inside].mean()).item(),
+        adjusted=Interval(value, value - half, value + half, sum(weights), level),
+        covered=sum(weights) / int(inside.sum()),
+        strata=len(weights),
+    )
+
+
+def _strata(by: Tensor, n: int) -> Tensor:
+    """int64 (people,): which of at most `n` groups of about as many people, by rising value; equals are together."""
+    edges = torch.quantile(by, torch.linspace(0, 1, n + 1, dtype=torch.float64)[1:-1]).unique()
+    return torch.bucketize(by, edges, right=True)

@@ -1,0 +1,27 @@
+"""Re-ranking under constraints: rules that hold, diversity, calibration, floors, randomness in a known amount."""
+
+from workbench.policy.facts import Facts
+from workbench.policy.frontier import AIMS, Judged, Kept, Pick, choose, frontier, judge_policy, keep
+from workbench.policy.policy import Applied, Policy, Record, limits_hold, make_policy, parse_policy, read_policy
+from workbench.policy.pool import Pool, candidates
+
+__all__ = [
+    "AIMS",
+    "Applied",
+    "Facts",
+    "Judged",
+    "Kept",
+    "Pick",
+    "Policy",
+    "Pool",
+    "Record",
+    "candidates",
+    "choose",
+    "frontier",
+    "judge_policy",
+    "keep",
+    "limits_hold",
+    "make_policy",
+    "parse_policy",
+    "read_policy",
+]

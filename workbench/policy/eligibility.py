@@ -1,0 +1,149 @@
+"""Hard rules: what may not be shown, to anybody or to a person. Each says which candidates it refuses."""
+
+import math
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from workbench.errors import RequestError
+from workbench.policy.facts import Facts
+from workbench.policy.pool import Pool
+from workbench.policy.step import Step
+
+
+class Eligibility(Step):
+    """A rule that takes candidates away."""
+
+    hard = True
+
+    def refused(self, pool: Pool, facts: Facts) -> Tensor:
+        """bool (n, m): candidates that may not be shown."""
+        raise NotImplementedError
+
+    def apply(self, pool: Pool, facts: Facts) -> Pool:
+        return pool.without(self.refused(pool, facts) & pool.there)
+
+
+class Block(Eligibility):
+    """A block list."""
+
+    kind: Literal["block"]
+    items: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Ids of items; one that the catalogue does not have is nobody's."""
+
+    @property
+    def text(self) -> str:
+        return f"{len(self.items)} blocked items"
+
+    def refused(self, pool: Pool, facts: Facts) -> Tensor:
+        wanted = set(self.items)
+        return torch.tensor([each in wanted for each in facts.data.item_ids])[pool.items]
+
+
+class Require(Eligibility):
+    """What a column of the item table must say: one of some texts, or a number within bounds."""
+
+    kind: Literal["require"]
+    column: str
+    among: tuple[str, ...] = ()
+    at_least: float = -math.inf
+    at_most: float = math.inf
+    empty: Literal["refuse", "allow"] = "refuse"
+    """What becomes of items whose cell is empty or, where there are bounds, no number."""
+
+    def check(self) -> None:
+        bounds = self.at_least > -math.inf or self.at_most < math.inf
+        if bool(self.among) == bounds or not self.at_least <= self.at_most:
+            raise RequestError('"require" takes either "among" or bounds, "at_least" not above "at_most".')
+
+    @property
+    def text(self) -> str:
+        if self.among:
+            return f"{self.column} is {' or '.join(self.among)}"
+        bounds = [f"at least {self.at_least:g}"] * (self.at_least > -math.inf) + [f"at most {self.at_most:g}"] * (self.at_most < math.inf)
+        return f"{self.column} is {' and '.join(bounds)}"
+
+    def refused(self, pool: Pool, facts: Facts) -> Tensor:
+        return torch.tensor([not self._allows(cell) for cell in facts.cells(self.column)])[pool.items]
+
+    def _allows(self, cell: str | None) -> bool:
+        if cell is None or not cell.strip():
+            return self.empty == "allow"
+        if self.among:
+            return cell.strip() in self.among
+        number = _number(cell)
+        return self.empty == "allow" if number is None else self.at_least <= number <= self.at_most
+
+
+class Available(Eligibility):
+    """Within the time in which an item is on offer, as two columns of the item table say: numbers, or dates in ISO 8601, UTC."""
+
+    kind: Literal["available"]
+    at: str | float
+    """The moment that is asked about, in the columns' own terms."""
+    since: str = ""
+    """The column with the first moment; an empty cell: not on offer yet."""
+    until: str = ""
+    """The column with the moment from which on it is not on offer; an empty cell: always."""
+
+    def check(self) -> None:
+        if not self.since and not self.until:
+            raise RequestError('"available" needs a column "since" or "until".')
+        if _moment(str(self.at)) is None:
+            raise RequestError(f'"available": at = {self.at!r} is neither a number nor a date in ISO 8601.')
+
+    @property
+    def text(self) -> str:
+        return f"on offer at {self.at}"
+
+    def refused(self, pool: Pool, facts: Facts) -> Tensor:
+        now = _moment(str(self.at))
+        assert now is not None
+        refused = torch.zeros(facts.data.n_items, dtype=torch.bool)
+        if self.since:
+            found = [_moment(cell or "") for cell in facts.cells(self.since)]
+            refused |= torch.tensor([each is None or each > now for each in found])
+        if self.until:
+            cells = facts.cells(self.until)
+            ends = [_moment(cell or "") for cell in cells]
+            refused |= torch.tensor(
+                [bool(cell and cell.strip()) and (end is None or end <= now) for cell, end in zip(cells, ends, strict=True)]
+            )
+        return refused[pool.items]
+
+
+class Unseen(Eligibility):
+    """What the person had already."""
+
+    kind: Literal["unseen"]
+
+    @property
+    def text(self) -> str:
+        return "not had before"
+
+    def refused(self, pool: Pool, facts: Facts) -> Tensor:
+        had = facts.history
+        return torch.isin(pool.users[:, None] * had.n_items + pool.items, had.users * had.n_items + had.items) & (pool.users >= 0)[:, None]
+
+
+def _number(cell: str) -> float | None:
+    try:
+        number = float(cell)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _moment(cell: str) -> float | None:
+    """A number as it is; a date, or date and time, as seconds since 1970. None for anything else."""
+    number = _number(cell)
+    if number is not None:
+        return number
+    try:
+        found = datetime.fromisoformat(cell.strip())
+    except ValueError:
+        return None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()

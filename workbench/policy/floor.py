@@ -1,0 +1,107 @@
+"""A share of all places for a group of items, at the least cost in relevance."""
+
+from dataclasses import replace
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from workbench.errors import unknown
+from workbench.evaluation.ranking import NOTHING
+from workbench.policy.facts import Facts
+from workbench.policy.pool import Pool
+from workbench.policy.step import Step
+
+
+class Floor(Step):
+    """The items of a group, a provider's say, get at least `share` of everybody's places together.
+
+    Greedy: of all people's swaps of an item outside of the group for a candidate inside, the cheapest in relevance first; the new item
+    takes the place of the old one. Without limits that is exact: a person's next swap is never cheaper than the one before.
+    """
+
+    kind: Literal["floor"]
+    by: str
+    """A grouping of the card, a column of the item table, or "popularity"."""
+    group: str
+    share: Annotated[float, Field(gt=0, le=1)]
+    """Of the places that are filled."""
+
+    @property
+    def text(self) -> str:
+        return f"{self.group} ({self.by}) in {self.share:.0%} of places at least"
+
+    def apply(self, pool: Pool, facts: Facts) -> Pool:
+        groups = facts.membership(self.by)
+        if self.group not in groups.names:
+            raise unknown(f"group of {self.by}", self.group, groups.names)
+        inside = groups.member[:, groups.names.index(self.group)]
+        kept = inside if pool.kept is None else inside | pool.kept
+        listed, filled = pool.lists, pool.lists != NOTHING
+        wanted = -(-self.share * int(filled.sum()) // 1) - int((inside[listed] & filled).sum())
+        found = _swaps(pool, inside, kept, int(wanted)) if wanted > 0 else pool
+        return replace(found, kept=kept)
+
+
+def _swaps(pool: Pool, inside: Tensor, kept: Tensor, wanted: int) -> Pool:
+    """The pool after the `wanted` cheapest swaps, or as many as there are."""
+    order = torch.arange(pool.items.shape[1]).repeat(len(pool), 1)
+    rounds: list[tuple[Tensor, Tensor, Tensor]] = []
+    dearest = torch.full((len(pool),), -torch.inf, dtype=torch.float64)
+    for _ in range(min(pool.k, pool.items.shape[1])):
+        out, into, loss = _cheapest(pool, order, inside, kept)
+        possible = loss.isfinite()
+        if not possible.any():
+            break
+        dearest = torch.where(possible, torch.maximum(dearest, loss), torch.inf)  # within a person in the order they are found
+        rounds.append((out, into, dearest))
+        order = _swapped(order, out, into, possible)
+    if not rounds:
+        return pool
+    cost = torch.stack([each[2] for each in rounds], dim=1)
+    chosen = cost.flatten().argsort(stable=True)[:wanted]
+    taken = torch.zeros(cost.numel(), dtype=torch.bool).index_fill_(0, chosen, value=True).view(cost.shape) & cost.isfinite()
+    order = torch.arange(pool.items.shape[1]).repeat(len(pool), 1)
+    for place, (out, into, _) in enumerate(rounds):
+        order = _swapped(order, out, into, taken[:, place])
+    return pool.ordered(order)
+
+
+def _cheapest(pool: Pool, order: Tensor, inside: Tensor, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """For each person the place to give up, the place to take from, and the relevance lost; infinite where no swap is left.
+
+    order: int64 (n, m), of the pool's places so far.
+    """
+    now = pool.ordered(order)
+    relevance, listed = pool.relevance.gather(1, order), torch.arange(order.shape[1]) < pool.k
+    outward = now.there & listed & ~kept[now.items]
+    out = torch.where(outward, relevance, torch.inf).flip(1).argmin(1)  # of equals the lowest place
+    out = order.shape[1] - 1 - out
+    inward = now.there & ~listed & inside[now.items]
+    for limit in pool.limits:
+        others = now.items.masked_fill(~listed, NOTHING).scatter(1, out[:, None], NOTHING)
+        inward &= _fits(limit.groups, limit.most, others[:, : pool.k], now.items)
+    into = torch.where(inward, relevance, -torch.inf).argmax(1)
+    rows = torch.arange(len(pool))
+    loss = torch.where(outward.any(1) & inward.any(1), relevance[rows, out] - relevance[rows, into], torch.inf)
+    return out, into, loss
+
+
+def _fits(groups: Tensor, most: int, listed: Tensor, items: Tensor) -> Tensor:
+    """bool (n, m): candidates that a list may take beside these of it, int64 (n, k)."""
+    if groups.dim() == 2:
+        used = (groups[listed] & (listed != NOTHING)[:, :, None]).sum(1)
+        return ~(groups[items] & (used >= most)[:, None, :]).any(2)
+    codes = torch.where(listed == NOTHING, -1, groups[listed])
+    own = groups[items]
+    used = torch.stack([(codes == own[:, place, None]).sum(1) for place in range(own.shape[1])], dim=1)
+    return (used < most) | (own < 0)
+
+
+def _swapped(order: Tensor, out: Tensor, into: Tensor, where: Tensor) -> Tensor:
+    rows = torch.nonzero(where)[:, 0]
+    a, b = out[rows], into[rows]
+    changed = order.clone()
+    changed[rows, a], changed[rows, b] = order[rows, b], order[rows, a]
+    return changed

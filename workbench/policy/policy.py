@@ -1,0 +1,185 @@
+"""A policy: named steps in order, each recording what it changed and why. Written in TOML, or as a notebook's text."""
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import torch
+from pydantic import Field, TypeAdapter, ValidationError
+from torch import Tensor
+
+from workbench.errors import RequestError, unknown
+from workbench.evaluation.ranking import NOTHING
+from workbench.policy.calibrated import Calibrate
+from workbench.policy.caps import Cap, Once
+from workbench.policy.diversify import Dpp, Mmr
+from workbench.policy.eligibility import Available, Block, Require, Unseen
+from workbench.policy.facts import Facts
+from workbench.policy.floor import Floor
+from workbench.policy.greedy import ByPlace, fill
+from workbench.policy.pool import Pool
+from workbench.policy.randomise import Randomise
+from workbench.policy.step import Step
+
+AnyStep = Annotated[
+    Block | Require | Available | Unseen | Cap | Once | Mmr | Dpp | Calibrate | Floor | Randomise, Field(discriminator="kind")
+]
+_STEPS: TypeAdapter[Step] = TypeAdapter(AnyStep)
+KINDS = ("block", "require", "available", "unseen", "cap", "once", "mmr", "dpp", "calibrate", "floor", "randomise")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What a step did."""
+
+    step: str
+    kind: str
+    removed: int
+    """Candidates taken away, of all people."""
+    people: int
+    """People whose list is another one after it."""
+    replaced: int
+    """Places of lists whose item was not in the person's list before."""
+    short: int
+    """People with fewer than `k` items left."""
+    chance: bool
+    """The order was drawn."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Applied:
+    """What a policy made of the candidates."""
+
+    pool: Pool
+    """The last state; `pool.lists` is what is shown."""
+    records: list[Record]
+    stages: list[Pool]
+    """Before the first step, and after each."""
+
+    @property
+    def lists(self) -> Tensor:
+        """int64 (n, k): what is shown, best first; NOTHING where too few may be."""
+        return self.pool.lists
+
+    @property
+    def short(self) -> Tensor:
+        """bool (n,): people whose list has fewer than `k` items."""
+        return (self.lists == NOTHING).any(1)
+
+    def trace(self, row: int, titles: Sequence[str]) -> pd.DataFrame:
+        """One person's candidates that were in the list at some time: their place after each step, and what took them away."""
+        places = [_places(stage, row) for stage in self.stages]
+        k, steps = self.pool.k, ["before", *(record.step for record in self.records)]
+        ever = {item for stage in places for item, place in stage.items() if place <= k}
+        rows = []
+        for item in sorted(ever, key=lambda item: (places[-1].get(item, 10**9), places[0][item])):
+            gone = next((name for name, stage in zip(steps, places, strict=True) if item not in stage), "")
+            told = {name: str(stage[item]) if item in stage else "" for name, stage in zip(steps, places, strict=True)}
+            out = f"taken away: {gone}" if gone else "" if places[-1][item] <= k else "below the list"
+            rows.append({"item": titles[item], **told, "": out})
+        return pd.DataFrame(rows)
+
+
+def _places(pool: Pool, row: int) -> dict[int, int]:
+    return {item: place for place, item in enumerate(pool.items[row].tolist(), start=1) if item != NOTHING}
+
+
+@dataclass(frozen=True)
+class Policy:
+    steps: tuple[Step, ...]
+
+    def __post_init__(self) -> None:
+        """Raises RequestError for a step after one that it would undo."""
+        kinds = [step.model_dump()["kind"] for step in self.steps]
+        for step in self.steps:
+            step.check()
+        if "floor" in kinds and (after := [kind for kind in kinds[kinds.index("floor") :] if kind != "floor"]):
+            raise RequestError(f'"{after[0]}" comes after "floor" and would undo it: put the floor last.')
+        if "randomise" in kinds and (after := kinds[kinds.index("randomise") + 1 :]):
+            raise RequestError(f'"{after[0]}" comes after "randomise", whose chances would no longer be true: put it last.')
+
+    @property
+    def text(self) -> str:
+        return ", then ".join(step.title for step in self.steps) or "as ranked"
+
+    def apply(self, pool: Pool, facts: Facts) -> Applied:
+        """Every step in turn. Hard rules hold in every list that comes out, whatever the steps after them prefer; where they leave too few
+        items, a list is shorter. Raises RequestError when the data has not what a step asks for.
+        """
+        stages, records = [pool], []
+        for step in self.steps:
+            before = stages[-1]
+            after = step.apply(before, facts)
+            if step.hard and after.limits:
+                after = fill(after, ByPlace)
+            stages.append(after)
+            records.append(_record(step, before, after))
+        return Applied(pool=stages[-1], records=records, stages=stages)
+
+
+def _record(step: Step, before: Pool, after: Pool) -> Record:
+    old, new = before.lists, after.lists
+    fresh = (new != NOTHING) & ~(new[:, :, None] == old[:, None, :]).any(2)
+    return Record(
+        step=step.title,
+        kind=str(step.model_dump()["kind"]),
+        removed=int(before.there.sum() - after.there.sum()),
+        people=int((old != new).any(1).sum()),
+        replaced=int(fresh.sum()),
+        short=int((new == NOTHING).any(1).sum()),
+        chance=after.chances is not None and before.chances is None,
+    )
+
+
+def read_policy(path: Path) -> Policy:
+    """The policy in a TOML file: `[[step]]` tables, each with its `kind` and parameters. Raises RequestError, naming the step."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(f"the policy {path} cannot be read: {error}.") from None
+    return parse_policy(text, str(path))
+
+
+def parse_policy(text: str, where: str = "the policy") -> Policy:
+    """The policy that a TOML text describes. Raises RequestError, naming the step, for what no policy can have."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RequestError(f"{where} is no TOML: {error}.") from None
+    if other := sorted(set(raw) - {"step"}):
+        raise unknown(f"entry of {where}", other[0], ["step"])
+    tables = raw.get("step", [])
+    if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
+        raise RequestError(f"{where}: write each step as a table, [[step]].")
+    return make_policy(tables, where)
+
+
+def make_policy(steps: Sequence[dict[str, Any]], where: str = "the policy") -> Policy:
+    """A policy out of each step's parameters: `make_policy([{"kind": "mmr", "weight": 0.7}])`. Raises RequestError, naming the step."""
+    made = []
+    for number, table in enumerate(steps, start=1):
+        kind = table.get("kind")
+        if kind not in KINDS:
+            raise unknown(f"kind of step (step {number} of {where})", str(kind), KINDS)
+        try:
+            made.append(_STEPS.validate_python(table))
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(each) for each in first["loc"][1:])
+            reason = first["msg"].removeprefix("Value error, ")
+            raise RequestError(f'{where}, step {number} ("{kind}"), {name}: {reason[:1].lower()}{reason[1:]}.') from None
+    try:
+        return Policy(tuple(made))
+    except RequestError as error:
+        raise RequestError(f"{where}: {error}") from None
+
+
+def limits_hold(applied: Applied) -> Tensor:
+    """bool (n,): whether each list keeps to every limit; for tests and for who does not take our word."""
+    held = torch.ones(len(applied.pool), dtype=torch.bool)
+    for limit in applied.pool.limits:
+        held &= limit.holds(applied.lists)
+    return held

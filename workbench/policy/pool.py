@@ -1,0 +1,112 @@
+"""What a policy works on: for each person the candidates in their present order, and what no list may break."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from workbench.data import Holdout
+from workbench.evaluation import Scorer
+from workbench.evaluation.ranking import NOTHING
+from workbench.evaluation.scoring import SCORE_BYTES, name_of, rank, score_pairs, served_by
+from workbench.policy.limits import Limit
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Pool:
+    users: Tensor
+    """int64 (n,)."""
+    items: Tensor
+    """int64 (n, m): candidates in their present order, best first, none twice; NOTHING after the last."""
+    scores: Tensor
+    """float64 (n, m): how good a candidate is for the person, whatever its place; higher is better. Not read where there is no item."""
+    k: int
+    """Places of a list."""
+    limits: tuple[Limit, ...] = ()
+    """What the first `k` keep to from here on, whoever orders them."""
+    kept: Tensor | None = None
+    """bool (n_items,): of groups that were given a floor; no later floor takes them out."""
+    chances: Tensor | None = None
+    """float64 (n, k): of each item of the lists at its place, given those above it, where the order was drawn; None where it was not."""
+
+    @classmethod
+    def of(cls, users: Tensor, items: Tensor, scores: Tensor, k: int) -> Self:
+        """Candidates by falling score, equals in the order given. Raises ValueError for shapes that do not fit, a score that is not finite,
+        an item twice, and k below 1.
+        """
+        if items.shape != scores.shape or items.dim() != 2 or len(users) != len(items) or not items.shape[1]:
+            raise ValueError(f"candidates {tuple(items.shape)} and scores {tuple(scores.shape)} of {len(users)} people do not fit.")
+        if k < 1:
+            raise ValueError(f"k = {k} should be at least 1.")
+        there = items != NOTHING
+        if not scores[there].isfinite().all():
+            raise ValueError("a candidate's score is not finite.")
+        ordered = items.sort(1).values
+        if ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != NOTHING)).any():
+            raise ValueError("a candidate is there twice for one person.")
+        order = scores.double().masked_fill(~there, -torch.inf).argsort(dim=1, descending=True, stable=True)
+        return cls(users=users, items=items.gather(1, order), scores=scores.double().gather(1, order), k=k)
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def __repr__(self) -> str:
+        return f"Pool({len(self):,} people, up to {self.items.shape[1]} candidates each, lists of {self.k})"
+
+    @cached_property
+    def there(self) -> Tensor:
+        """bool (n, m): a candidate, not an empty place."""
+        return self.items != NOTHING
+
+    @cached_property
+    def relevance(self) -> Tensor:
+        """float64 (n, m) in [0, 1]: the score between the lowest and the highest of the person's candidates; 1 where all are equal, 0 where
+        there is no item. What is traded against diversity is on one scale for everyone.
+        """
+        low = self.scores.masked_fill(~self.there, torch.inf).amin(1, keepdim=True)
+        high = self.scores.masked_fill(~self.there, -torch.inf).amax(1, keepdim=True)
+        spread = high - low
+        scaled = torch.where(spread > 0, (self.scores - low) / spread, torch.ones_like(self.scores))
+        return torch.where(self.there, scaled, 0.0)
+
+    @property
+    def lists(self) -> Tensor:
+        """int64 (n, k): the first `k`; NOTHING where there are fewer."""
+        short = self.k - self.items.shape[1]
+        return torch.nn.functional.pad(self.items[:, : self.k], (0, max(0, short)), value=NOTHING)
+
+    def ordered(self, order: Tensor) -> Self:
+        """In this order of places, int64 (n, m)."""
+        return replace(self, items=self.items.gather(1, order), scores=self.scores.gather(1, order))
+
+    def without(self, refused: Tensor) -> Self:
+        """Without these candidates, bool (n, m); the others keep their order."""
+        order = (refused | ~self.there).long().argsort(dim=1, stable=True)
+        return replace(self, items=self.items.masked_fill(refused, NOTHING)).ordered(order)
+
+    def limited(self, limit: Limit) -> Self:
+        return replace(self, limits=(*self.limits, limit))
+
+    def blocks(self, size: int) -> list[Self]:
+        """The same, so many people at a time."""
+        parts = zip(self.users.split(size), self.items.split(size), self.scores.split(size), strict=True)
+        return [replace(self, users=users, items=items, scores=scores) for users, items, scores in parts]
+
+
+def candidates(scorer: Scorer, holdout: Holdout, m: int, k: int, fallback: Scorer | None = None) -> Pool:
+    """The `m` best items for everyone in the holdout that may be shown to them, for lists of `k`. Raises as `evaluate` does."""
+    users, depth = holdout.users, min(m, holdout.n_items)
+    items, scores = torch.full((len(users), depth), NOTHING), torch.zeros(len(users), depth, dtype=torch.float64)
+    served = served_by(scorer, holdout, users, name_of(scorer), fallback)
+    for model, places in ((scorer, torch.nonzero(served)[:, 0]), (fallback, torch.nonzero(~served)[:, 0])):
+        if model is None:
+            continue
+        for rows in places.split(max(1, SCORE_BYTES // (4 * holdout.n_items))):
+            items[rows] = rank(model, *holdout.requests(users[rows]), depth, holdout.ties)[0]
+        row, column = torch.nonzero((items != NOTHING) & torch.isin(torch.arange(len(users)), places)[:, None], as_tuple=True)
+        if len(row):
+            found = score_pairs(model, holdout, users[row], items[row, column], name=name_of(model), device="cpu")
+            scores[row, column] = found
+    return Pool(users=users, items=items, scores=scores, k=k)
