@@ -87,7 +87,8 @@ def _parts(scorers: Sequence[Scorer], batch: UserBatch) -> list[Tensor]:
 def learn_trust(scorers: Sequence[Scorer], holdouts: Sequence[Holdout], metric: str) -> tuple[Trust, float]:
     """The trust with the best mean of `metric` over all depths, and that mean; of equals the one that trusts behaviour first.
 
-    scorers: prior, content, behaviour, trained on what came before. holdouts: one for each depth. Raises NotApplicable where nobody is judged.
+    scorers: prior, content, behaviour, trained on what came before. holdouts: one for each depth. Raises NotApplicable where nobody is
+    judged.
     """
     name, k = split_name(metric)
     totals = dict.fromkeys(product(TRUST_AT, TRUST_AT), 0.0)

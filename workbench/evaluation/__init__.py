@@ -23,6 +23,7 @@ from workbench.evaluation.slices import (
     by_service,
     by_window,
     named_slices,
+    people_slices,
 )
 
 __all__ = [
@@ -82,6 +83,7 @@ __all__ = [
     "named_slices",
     "normalised_entropy",
     "one_truth_ndcg",
+    "people_slices",
     "pool",
     "popularity_lift",
     "recall_ceiling",

@@ -6,7 +6,7 @@ any other item, the list stays whole, the ideal list is made anew, and who has n
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pandas as pd
@@ -134,6 +134,20 @@ def named_slices(data: Dataset, holdout: Holdout, text: str) -> list[Slice]:
         for other in others:
             one = [both for a in one for b in other if (both := a & b).members(holdout).any()]
         found += one
+    return found
+
+
+def people_slices(data: Dataset, holdout: Holdout, text: str = "all") -> list[Slice]:
+    """Groups of people: "all" is those by activity, each grouping of people that the card names, and the intersections of each two of
+    these; or dimensions as `named_slices` reads them. Raises RequestError for a dimension of items or of time.
+    """
+    if text.strip() == "all":
+        of_people = [name for name, by in data.card.slices.items() if by.table == "users"]
+        text = ", ".join(["activity", *of_people, *(f"{a} x {b}" for a, b in combinations(of_people, 2))])
+    found = named_slices(data, holdout, text)
+    for each in found:
+        if each.people is None or each.truth is not None:
+            raise RequestError(f'people = "{text}": {each.dimension} is no grouping of people.')
     return found
 
 

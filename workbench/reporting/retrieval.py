@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from workbench.data import Finding, Split, audit
+from workbench.data import Split, audit
 from workbench.evaluation import Decision, Evaluation, Interval, by_mean, compare, label, set_difference, split_name
 from workbench.reporting.display import Table
+from workbench.reporting.limits import audit_guardrails, limits_of
 from workbench.reporting.verdict import Guardrail, Headline, Verdict
 from workbench.selection import Choice
 
@@ -63,10 +64,10 @@ def retrieval_verdict(
     return Verdict(
         headline=decision.headline(),
         numbers=_numbers(decision, ks),
-        guardrails=[*_audit_guardrails(findings), *_quality_guardrails(decision, results), *shipping],
+        guardrails=[*audit_guardrails(findings), *_quality_guardrails(decision, results), *shipping],
         limits=[
             *(f"{name} was asked for and could not be judged: {why}" for name, why in failed.items()),
-            *_limits(decision, parts, findings, results),
+            *limits_of(parts, findings, results, decision.metric, decision.effect),
         ],
     )
 
@@ -113,13 +114,6 @@ def _arrow(value: float) -> str:
     return "▲" if value > 0 else "▼" if value < 0 else "="
 
 
-def _audit_guardrails(findings: list[Finding]) -> list[Guardrail]:
-    broken = [finding for finding in findings if not finding.ok]
-    if broken:
-        return [Guardrail("fail", f"{finding.events:,} {finding.what}") for finding in broken]
-    return [Guardrail("pass", "the split keeps its promises")]
-
-
 def _quality_guardrails(decision: Decision, results: Mapping[str, Evaluation]) -> list[Guardrail]:
     guardrails, chosen, cut = [], decision.chosen, split_name(decision.metric)[1]
     if "popularity" in results and chosen.model != "popularity":
@@ -143,14 +137,6 @@ def _quality_guardrails(decision: Decision, results: Mapping[str, Evaluation]) -
     return guardrails
 
 
-def _trainings(results: Mapping[str, Evaluation]) -> str:
-    several = {result.title: len(result.trainings) for result in results.values() if result.trainings}
-    if not several:
-        return "Each was trained once; intervals speak of other people, not of other trainings."
-    told = ", ".join(f"{title} {n} times" for title, n in several.items())
-    return f"Trained several times, because they draw at random: {told}; their intervals speak of other people and other trainings."
-
-
 def _coverage_guardrail(chosen: Evaluation, rival: Evaluation, cut: int) -> Guardrail:
     gap = set_difference("coverage", chosen.top[:, :cut], rival.top[:, :cut], chosen.n_items)
     if gap.known and gap.high < 0:
@@ -158,31 +144,3 @@ def _coverage_guardrail(chosen: Evaluation, rival: Evaluation, cut: int) -> Guar
     if gap.value >= 0:
         return Guardrail("pass", f"covers no fewer items than {rival.title}")
     return Guardrail("unknown", f"covers fewer items than {rival.title}, which may be chance")
-
-
-def _limits(decision: Decision, parts: Split, findings: list[Finding], results: Mapping[str, Evaluation]) -> list[str]:
-    holdout = parts.holdout("test")
-    limits = [
-        "Offline gains on logged behaviour often shrink online: people could only like what they were shown or found by themselves.",
-        f"Models were trained on the {'training part alone' if parts.refit == 'train' else 'training and validation parts'}.",
-        _trainings(results),
-        f"{decision.effect:g} is taken as the smallest difference in {label(decision.metric)} that matters.",
-    ]
-    if len(results) > 1:
-        limits.append(f"{len(results)} models were judged on test; the choice between them was made on validation.")
-    if looks := parts.looks():
-        limits.append(f"The test part of this split has had {looks}, this run's among them. Each look makes it a little less of a test.")
-    if holdout.n_without_truth:
-        limits.append(
-            f"{holdout.n_without_truth:,} of {holdout.n_people:,} people with test events are not in the numbers: "
-            "they liked nothing there, or only what they had before."
-        )
-    if holdout.n_masked_truth:
-        limits.append(f"{holdout.n_masked_truth:,} liked events do not count, because the person had the item before.")
-    for result in results.values():
-        if left := int(result.served_by_fallback.sum()):
-            limits.append(f"{result.title} left {left:,} of {len(result.users):,} people to {result.fallback}; they are in its numbers.")
-        if result.tied_share >= 0.01:
-            limits.append(f"{result.tied_share:.0%} of the places of {result.title} were decided by the order among equal scores.")
-    limits += [f"The split does not prevent, and has, {finding.what}: {finding.amount}." for finding in findings if finding.noted]
-    return limits

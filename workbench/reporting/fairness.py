@@ -1,0 +1,330 @@
+"""What the fairness notebook says: which columns did what, whom the model serves worse, which items get the attention, the verdict."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from workbench.data import Dataset, Side, Split, audit
+from workbench.data.groups import Membership
+from workbench.errors import RequestError, names_in
+from workbench.evaluation import (
+    Evaluation,
+    Gap,
+    Interval,
+    ItemGroup,
+    Slice,
+    adjusted_gap,
+    bootstrap_mean,
+    group_exposure,
+    group_gaps,
+    label,
+    liked_shares,
+    membership,
+    miscalibration,
+    popularity_lift,
+    split_name,
+    worst_group,
+)
+from workbench.evaluation.metric_frame import metric_frame
+from workbench.reporting.display import Figure, Note, Table
+from workbench.reporting.fairness_figures import exposure_figure, gaps_forest, lorenz_figure
+from workbench.reporting.limits import audit_guardrails, limits_of
+from workbench.reporting.suppression import Shown
+from workbench.reporting.verdict import Guardrail, Headline, Verdict
+
+NOBODY = Note("Not applicable, because the data has no two groups of people that may be shown.")
+
+
+def columns_table(data: Dataset, groups: Sequence[Slice], item_groups: str, side: Side) -> Table:
+    """Which columns did what: what the card calls them, whether anything was learnt from them, whether anybody is told apart by them.
+
+    item_groups: a parameter's text, as `item_memberships` reads it. side: what models that learn from features were given.
+    """
+    learnt = {name for name, _ in (*side.user_fields, *side.item_fields)}
+    names = item_names(data, item_groups)
+    by_people = {name for each in groups for name in each.dimension.split(" × ")}
+    rows = []
+    for column, kind in data.card.privacy.items():
+        known_as = {name for name, by in data.card.slices.items() if by.column == column} | {column}
+        rows.append(
+            {
+                "column": column,
+                "the card calls it": kind,
+                "learnt from": "yes" if known_as & learnt or kind == "behavioural" else "",
+                "groups people": "yes" if known_as & by_people else "",
+                "groups items": "yes" if known_as & set(names) else "",
+            }
+        )
+    guarded = [row["column"] for row in rows if row["the card calls it"] == "sensitive"]
+    used = [row["column"] for row in rows if row["the card calls it"] == "sensitive" and row["learnt from"]]
+    told = f"Of {len(guarded)} sensitive columns {', '.join(used) if used else 'none'} entered a model."
+    return Table(pd.DataFrame(rows), f"{told} Behavioural columns are what every model learns from; identifiers are codes.")
+
+
+def all_gaps(result: Evaluation, shown: Shown, metrics: Sequence[str]) -> dict[str, list[Gap]]:
+    """By metric; each metric's groups are one family."""
+    return {metric: group_gaps(result, shown.groups, metric) for metric in metrics if metric in result.per_user}
+
+
+def gaps_figure(gaps: Sequence[Gap], effect: float) -> Figure | Note:
+    """The forest plot of each group against everybody else."""
+    return gaps_forest(gaps, effect) if gaps else NOBODY
+
+
+def gaps_table(gaps: Sequence[Gap], effect: float, shown: Shown) -> Table | Note:
+    """Each group beside everybody else: mean, difference, ratio, and what could have been seen."""
+    if not gaps:
+        return NOBODY
+    rows = [
+        {
+            "by": gap.dimension,
+            "group": gap.group,
+            "n": gap.value.n,
+            label(gap.metric): gap.value.text(),
+            "minus everybody else": gap.difference.text(sign=True),
+            "ratio": gap.ratio.text(2),
+            "p": f"{gap.p_value:.4f}",
+            "detectable": gap.detectable,
+            "": gap.verdict(effect),
+        }
+        for gap in gaps
+    ]
+    caption = (
+        "Other people on either side: Welch's intervals, which hold for all groups together; p-values by permutation of the labels, "
+        "Holm-adjusted. Detectable: the smallest true difference shown with 80 % power, as one of these groups. "
+        f"{effect:g} is taken as the smallest difference that matters. {shown.text}"
+    )
+    return Table(pd.DataFrame(rows), caption.strip())
+
+
+def said_of_gaps(gaps: Sequence[Gap], most: int = 4) -> Note:
+    """The plain sentences: what is seen, then of the groups with the widest intervals what cannot be excluded."""
+    if not gaps:
+        return NOBODY
+    seen = [gap for gap in gaps if gap.significant]
+    unseen = sorted((gap for gap in gaps if not gap.significant), key=lambda gap: -gap.not_excluded)
+    told = [gap.sentence() for gap in (*seen, *unseen[: max(0, most - len(seen))])]
+    worst = worst_group(gaps)
+    low = f"The lowest mean has {worst.label}: {worst.value.text()}." if worst else ""
+    return Note(" ".join([*told, low]).strip())
+
+
+def frames_table(result: Evaluation, shown: Shown, metrics: Sequence[str]) -> Table | Note:
+    """Fairlearn's summary of each dimension whose groups do not overlap: worst and best group, difference, ratio."""
+    rows = []
+    for dimension in dict.fromkeys(each.dimension for each in shown.groups):
+        of = [each for each in shown.groups if each.dimension == dimension]
+        if len(of) < 2:
+            continue
+        frame = metric_frame(result, of, metrics)
+        for metric in metrics:
+            means = frame.by_group[metric]
+            rows.append(
+                {
+                    "by": dimension,
+                    "metric": label(metric),
+                    "lowest": f"{means.idxmin()} {means.min():.3f}",
+                    "highest": f"{means.idxmax()} {means.max():.3f}",
+                    "difference": float(frame.difference()[metric]),
+                    "ratio": float(frame.ratio()[metric]),
+                }
+            )
+    if not rows:
+        return NOBODY
+    caption = (
+        "Means of the groups of each dimension by Fairlearn's MetricFrame: the largest difference between two of them and the smallest "
+        "ratio. The lowest of many groups is low by chance too: the table above has the intervals."
+    )
+    return Table(pd.DataFrame(rows), caption)
+
+
+def activity_explains(result: Evaluation, shown: Shown, metric: str) -> Table | Note:
+    """Each group against people of like activity."""
+    rows = []
+    for each in shown.groups:
+        if each.dimension in ("activity", "returning"):
+            continue
+        found = adjusted_gap(result, each, metric)
+        if found is None:
+            continue
+        surely = found.adjusted.low > 0 or found.adjusted.high < 0
+        rows.append(
+            {
+                "group": each.label,
+                "difference": f"{found.plain:+.3f}",
+                "of like activity": found.adjusted.text(sign=True),
+                "covered": f"{found.covered:.0%}",
+                "": "remains" if surely else "may be activity or chance",
+            }
+        )
+    if not rows:
+        return Note("Not applicable, because people are grouped by nothing but their activity.")
+    caption = (
+        f"{label(metric)} of a group minus everybody else's, as it is, and within strata of people with about as many events, weighed "
+        "as the group's people lie in them. Each interval is on its own. Covered: share of the group with somebody alike on either side."
+    )
+    return Table(pd.DataFrame(rows), caption)
+
+
+def item_memberships(data: Dataset, result: Evaluation, text: str) -> dict[str, Membership]:
+    """By name, see `item_names`. Raises RequestError for a name that is no grouping or column of items."""
+    return {name: membership(data, result.holdout.history, name) for name in item_names(data, text)}
+
+
+def item_names(data: Dataset, text: str) -> list[str]:
+    """ "all" is popularity and each grouping of items that the card names; or names separated by commas. Raises RequestError for none."""
+    if text.strip() == "all":
+        return ["popularity", *(name for name, by in data.card.slices.items() if by.table == "items")]
+    if not names_in(text):
+        raise RequestError(f'items = "{text}" should be "all", or groupings of items separated by commas, like "popularity, genre".')
+    return names_in(text)
+
+
+def exposures(result: Evaluation, memberships: Mapping[str, Membership], k: int) -> dict[str, list[ItemGroup]]:
+    return {name: group_exposure(result, groups, k) for name, groups in memberships.items()}
+
+
+def exposure_table(found: Mapping[str, Sequence[ItemGroup]], k: int) -> Table:
+    """Each group's share of the attention beside its share of the catalogue and of what was liked."""
+    rows = [
+        {
+            "by": name,
+            "group": each.group,
+            "items": each.n_items,
+            "of the catalogue": f"{each.catalogue:.1%}",
+            "of what was liked": _percent(each.merit),
+            "of the attention": _percent(each.exposure),
+            "attention over liked": each.ratio,
+            "in somebody's list": f"{each.covered.value:.0%}",
+        }
+        for name, groups in found.items()
+        for each in groups
+    ]
+    caption = (
+        f"The first {k} places of everybody's list on the test part; a place at rank r weighs 1 / log2(r + 1), an item of several groups "
+        "is shared out among them. 95 % intervals over people, each on its own. Attention over liked: 1 where a group is shown as often as "
+        "people then like it."
+    )
+    return Table(pd.DataFrame(rows), caption, digits=2)
+
+
+def _percent(interval: Interval) -> str:
+    return f"{interval.value:.1%} ({interval.low:.1%} to {interval.high:.1%})" if interval.known else f"{interval.value:.1%}"
+
+
+def exposures_figure(found: Mapping[str, Sequence[ItemGroup]]) -> Figure:
+    return exposure_figure(found)
+
+
+def concentration_figure(results: Mapping[str, Evaluation], k: int) -> Figure:
+    """Lorenz curves of exposure, a line for each model."""
+    return lorenz_figure(results, k)
+
+
+def tastes_table(data: Dataset, results: Mapping[str, Evaluation], k: int, by: str) -> Table:
+    """Lists beside what people liked before: how much more popular, and how far their groups are from the person's own."""
+    rows = []
+    for result in results.values():
+        groups = membership(data, result.holdout.history, by)
+        target = liked_shares(result.holdout.history, result.users, groups)
+        lift = bootstrap_mean(popularity_lift(result, k))
+        apart = bootstrap_mean(miscalibration(result.top[:, :k], groups, target))
+        gini = result.of_the_set("gini", k)
+        rows.append(
+            {
+                "model": result.title,
+                "popularity lift": lift.text(2, sign=True),
+                f"miscalibration by {by}": apart.text(),
+                "Gini": gini.text(2),
+            }
+        )
+    caption = (
+        f"The first {k} places. Popularity lift: how much more popular the list's items are than those the person liked before; 0 where as "
+        f"popular. Miscalibration: KL divergence of the list's {by} from the person's own, 0 where alike (Steck 2018). Gini: 0 where every "
+        "item is shown as often, towards 1 where one takes all."
+    )
+    return Table(pd.DataFrame(rows), caption)
+
+
+def fairness_verdict(
+    gaps: Mapping[str, Sequence[Gap]],
+    metric: str,
+    effect: float,
+    result: Evaluation,
+    found: Mapping[str, Sequence[ItemGroup]],
+    parts: Split,
+    shown: Shown,
+    failed: Mapping[str, str],
+) -> Verdict:
+    """gaps: by metric, of the model that validation chose; the verdict is on `metric`."""
+    asked, findings = list(gaps.get(metric, [])), audit(parts)
+    return Verdict(
+        headline=_headline(asked, metric, result.title),
+        numbers=_numbers(asked, metric, result, found),
+        guardrails=[*audit_guardrails(findings), *_gap_guardrails(asked, effect)],
+        limits=[
+            *(f"{name} was asked for and could not be judged: {why}" for name, why in failed.items()),
+            *([shown.text] if shown.text else []),
+            "A group is compared with everybody else: other people, with other tastes and other lengths of history.",
+            "What people liked is what they were shown or found: merit measured on a log has the log's own bias.",
+            *limits_of(parts, findings, {result.model: result}, metric, effect),
+        ],
+    )
+
+
+def _headline(gaps: Sequence[Gap], metric: str, title: str) -> str:
+    if not gaps:
+        return f"{title} cannot be held against groups of people: the data has no two that may be shown."
+    worse = sorted((gap for gap in gaps if gap.significant and gap.difference.value < 0), key=lambda gap: gap.difference.value)
+    if worse:
+        more = f" {len(worse) - 1} more of {len(gaps)} groups are served worse." if len(worse) > 1 else ""
+        return f"{title} serves some people worse. {worse[0].sentence()}{more}"
+    known = [gap for gap in gaps if gap.difference.known]
+    if not known:
+        return f"{title}: every group is too small for an interval, so no difference can be excluded."
+    widest = max(known, key=lambda gap: gap.not_excluded)
+    return (
+        f"No group is seen to be served worse by {title} than everybody else in {label(metric)}, over {len(gaps)} groups; for "
+        f"{widest.label} a difference of up to {widest.not_excluded:.3f} cannot be excluded."
+    )
+
+
+def _numbers(gaps: Sequence[Gap], metric: str, result: Evaluation, found: Mapping[str, Sequence[ItemGroup]]) -> list[Headline]:
+    k = split_name(metric)[1]
+    whole = result.interval(metric)
+    numbers = [Headline(label(metric), f"{whole.value:.3f}", f"{whole.low:.3f} to {whole.high:.3f} · n {whole.n:,}")]
+    if worst := worst_group(gaps):
+        note = f"{worst.label} · n {worst.value.n:,} · {worst.difference.text(sign=True)} against everybody else"
+        numbers.append(Headline("Lowest group", f"{worst.value.value:.3f}", note))
+    for each in found.get("popularity", []):
+        if each.group == "tail":
+            note = f"of the attention, and {each.merit.value:.0%} of what was liked; {each.covered.value:.0%} of its items are shown at all"
+            numbers.append(Headline("The tail", f"{each.exposure.value:.1%}", note))
+    gini = result.of_the_set("gini", k)
+    numbers.append(Headline("Gini of exposure", f"{gini.value:.2f}", f"{gini.low:.2f} to {gini.high:.2f}" if gini.known else ""))
+    return numbers
+
+
+def _gap_guardrails(gaps: Sequence[Gap], effect: float) -> list[Guardrail]:
+    """One for each dimension."""
+    rails = []
+    for dimension in dict.fromkeys(gap.dimension for gap in gaps):
+        of = [gap for gap in gaps if gap.dimension == dimension]
+        calls = [gap.verdict(effect) for gap in of]
+        if "worse" in calls:
+            told = ", ".join(gap.group for gap, call in zip(of, calls, strict=True) if call == "worse")
+            rails.append(Guardrail("fail", f"{dimension}: served worse are {told}"))
+        elif "too few to say" in calls:
+            rails.append(Guardrail("unknown", f"{dimension}: {calls.count('too few to say')} of {len(of)} groups: too few people to say"))
+        else:
+            rails.append(Guardrail("pass", f"{dimension}: no group is served worse by {effect:g} or more"))
+    return rails or [Guardrail("unknown", "no groups of people to compare")]
+
+
+def checked_fairness(
+    results: Mapping[str, Evaluation], metric: str, gaps: Sequence[Gap], found: Mapping[str, Sequence[ItemGroup]]
+) -> list[str]:
+    """The same on every machine: the metric to two digits; how many groups are compared, and shares of the attention in whole per cent."""
+    told = [f"{name} {result.mean(metric):.2f}" for name, result in results.items()]
+    tail = [f"{each.group} {each.merit.value:.0%} of what was liked" for each in found.get("popularity", [])]
+    return [*told, f"{len(gaps)} groups compared, {sum(gap.significant for gap in gaps)} differ", *tail]
