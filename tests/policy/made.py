@@ -45,7 +45,7 @@ def facts(
 
 
 def pool(items: Sequence[Sequence[int]], scores: Sequence[Sequence[float]] | None = None, k: int = 3, users: Sequence[int] | None = None):
-    """A row of candidates for each person, best first, as long as it may be; scores fall by one from place to place where none are given."""
+    """A row of candidates for each person, best first, as long as it may be; scores fall by one a place where none are given."""
     m = max(1, *(len(row) for row in items))
     table, told = torch.full((len(items), m), NOTHING), torch.zeros(len(items), m, dtype=torch.float64)
     for row, own in enumerate(items):
@@ -112,7 +112,7 @@ def slow_fill(start: Pool, gain: Callable[[int, list[int], int], float] | None =
             left = [item for item in own if item not in chosen and all(fits(limit, chosen, item) for limit in start.limits)]
             if not left:
                 break
-            chosen.append(max(left, key=lambda item: gain(row, chosen, item) if gain else 0.0))  # noqa: B023, called at once
+            chosen.append(max(left, key=lambda item: gain(row, chosen, item) if gain else 0.0))
         ended = start.limits and len(chosen) < start.k
         found.append(chosen + [item for item in own if item not in chosen and not ended])
     return found

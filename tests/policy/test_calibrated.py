@@ -9,8 +9,8 @@ import torch
 from torch import tensor
 
 from tests.policy.made import ITEMS, facts, listed, pool, random_pool, relevance, slow_fill
-from workbench.evaluation import liked_shares, membership, miscalibration
 from workbench.errors import RequestError
+from workbench.evaluation import liked_shares, membership, miscalibration
 from workbench.policy.calibrated import Calibrate
 from workbench.policy.limits import Limit
 from workbench.testing import interactions

@@ -37,7 +37,7 @@ class Fixed:
         """Nothing changes."""
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(pools(), st.lists(limits(), max_size=3), st.integers(0, 2**16))
 def test_filled_at_once_is_filled_one_by_one(start, rules, seed):
     """Whole pools, so what comes after the lists too."""
@@ -53,7 +53,7 @@ def test_filled_at_once_is_filled_one_by_one(start, rules, seed):
         assert rule.holds(found.lists).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(pools(), st.lists(limits(), max_size=2))
 def test_by_place_is_the_order_there_is_without_what_does_not_fit(start, rules):
     start = replace(start, limits=tuple(rules))
@@ -64,7 +64,7 @@ def test_by_place_is_the_order_there_is_without_what_does_not_fit(start, rules):
     assert torch.equal(again.scores, found.scores)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(pools(scores=st.floats(-1e6, 1e6)), st.lists(limits(), max_size=2))
 def test_each_item_keeps_its_score_and_nobody_gets_an_item_of_somebody_else(start, rules):
     generator = torch.Generator().manual_seed(0)

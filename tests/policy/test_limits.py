@@ -55,7 +55,7 @@ def test_an_item_without_a_group_may_come_as_often_as_there_is_one():
         count.take(tensor([place]), tensor([True]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(pools(), limits())
 def test_lists_hold_where_each_item_fits_what_is_above_it(start, limit):
     rows = listed(start.lists)
@@ -63,7 +63,7 @@ def test_lists_hold_where_each_item_fits_what_is_above_it(start, limit):
     assert limit.holds(start.lists).tolist() == expected
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(pools(), limits(), st.data())
 def test_what_is_open_is_what_fits(start, limit, data):
     """Taking any open candidates in any order, by the count and by a loop."""
@@ -78,7 +78,7 @@ def test_what_is_open_is_what_fits(start, limit, data):
             chosen[row] += [int(start.items[row, place])] * taken[row]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(pools(), limits().filter(lambda each: each.groups.dim() == 1))
 def test_one_group_an_item_is_a_case_of_several(start, limit):
     member = torch.stack([limit.groups == group for group in range(3)], dim=1)

@@ -48,7 +48,7 @@ def test_relevance_is_the_score_between_the_lowest_and_the_highest_of_the_person
     assert made.relevance.tolist() == [[1, 7.5 / 10, 0], [1, 1, 0], [1, 0, 0], [0, 0, 0]]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(pools(scores=apart))
 def test_relevance_is_between_0_and_1_and_falls_with_the_score(start):
     found = start.relevance

@@ -110,8 +110,8 @@ def test_chances_of_all_lists_that_there_can_be_add_up_to_one(k, limits, n, heat
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize(("k", "limits"), [(2, ()), (2, (CAP,)), (2, (replace(CAP, most=2),))])
 def test_lists_come_as_often_as_their_chances_say(k, limits, seed):
-    """Of 3000 people alike, each of the lists that there can be, but for one time in ten thousand."""
-    n = 3000
+    """Of 2000 people alike, each of the lists that there can be, but for one time in ten thousand."""
+    n = 2000
     drawn = randomise(0.25, seed).apply(alike(n, FOUR, k, *limits), facts())
     told = {tuple(own): value for own, value in zip(listed(drawn.lists), of_whole(drawn.chances).tolist(), strict=True)}
     assert set(told) == {tuple(own) for own in every_list(FOUR, k, limits)}
@@ -145,6 +145,13 @@ def test_a_draw_does_not_depend_on_who_else_is_asked():
         alone = step.apply(pool([rows[row]], k=4, users=[user]), facts())
         assert torch.equal(alone.items[0], together.items[row])
         assert torch.equal(alone.chances[0], together.chances[row])
+
+
+def test_asked_one_by_one_people_see_as_much_that_is_new_as_asked_together():
+    """As a service asks. A quarter of 300 places, each person with two: half a list cannot be a quarter of it, so it is one on average."""
+    alone = [pool([FOUR], k=2, users=[user]) for user in range(150)]
+    found = sum(moved(each, randomise(0.25).apply(each, facts())) for each in alone) / len(alone)
+    assert found == pytest.approx(0.25, abs=0.1)
 
 
 def test_people_draw_each_for_themselves_and_anew_with_another_seed():

@@ -16,18 +16,18 @@ class Curve:
     """A method on the same people at each depth, and as regulars."""
 
     name: str
-    at: dict[int, Evaluation]
+    by_depth: dict[int, Evaluation]
     """By the number of events known, rising."""
     warm: Evaluation | None
     """None where nobody has a history long enough."""
 
     @property
     def title(self) -> str:
-        return next(iter(self.at.values())).title
+        return next(iter(self.by_depth.values())).title
 
     def mean(self, metric: str) -> float:
         """Over the depths alike."""
-        return sum(each.mean(metric) for each in self.at.values()) / len(self.at)
+        return sum(each.mean(metric) for each in self.by_depth.values()) / len(self.by_depth)
 
     def gaps(self, metric: str, floor: "Curve | None" = None) -> list[Comparison]:
         """Each depth minus the same people as regulars, person by person: intervals that hold together, p-values Holm-adjusted.
@@ -37,8 +37,8 @@ class Curve:
         """
         if self.warm is None:
             return []
-        named = [Named(self.name, "as regulars", metric, "events known", str(depth)) for depth in self.at]
-        columns = [_added(each, floor.at[depth] if floor else None, metric) for depth, each in self.at.items()]
+        named = [Named(self.name, "as regulars", metric, "events known", str(depth)) for depth in self.by_depth]
+        columns = [_added(each, floor.by_depth[depth] if floor else None, metric) for depth, each in self.by_depth.items()]
         regular = _added(self.warm, floor.warm if floor else None, metric)
         if (columns[0] - regular).isnan().all():
             return []
@@ -60,10 +60,11 @@ def curves(methods: Mapping[str, Scorer], people: Newcomers, ks: Sequence[int], 
         return evaluate(methods[name], holdout, name=name, ks=ks, fallback=fallback)
 
     regulars = len(people.warm.users) > 0
-    return {
-        name: Curve(name=name, at={depth: judged(name, depth) for depth in people.depths}, warm=judged(name, None) if regulars else None)
-        for name in methods
-    }
+    found = {}
+    for name in methods:
+        by_depth = {depth: judged(name, depth) for depth in people.depths}
+        found[name] = Curve(name=name, by_depth=by_depth, warm=judged(name, None) if regulars else None)
+    return found
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -92,11 +93,12 @@ class Switching:
 
 def switch(validation: Mapping[str, Curve], test: Mapping[str, Curve], metric: str) -> Switching:
     """Chosen on validation, judged on test. Of equals the first."""
-    depths = next(iter(validation.values())).at
-    chosen = {depth: max(validation, key=lambda name: validation[name].at[depth].mean(metric)) for depth in depths}
+    depths = next(iter(validation.values())).by_depth
+    chosen = {depth: max(validation, key=lambda name: validation[name].by_depth[depth].mean(metric)) for depth in depths}
     single = max(validation, key=lambda name: validation[name].mean(metric))
     other = [depth for depth, name in chosen.items() if name != single]
     named = [Named(chosen[depth], single, metric, "events known", str(depth)) for depth in other]
-    sides = [[test[chosen[depth]].at[depth].training_values(metric), test[single].at[depth].training_values(metric)] for depth in other]
-    gains = compare_values(named, [a for a, _ in sides], [b for _, b in sides])
+    a = [test[chosen[depth]].by_depth[depth].training_values(metric) for depth in other]
+    b = [test[single].by_depth[depth].training_values(metric) for depth in other]
+    gains = compare_values(named, a, b)
     return Switching(metric=metric, chosen=chosen, single=single, gains=gains)

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
-from torch import Tensor
-
 from workbench.coldstart.blend import EvidenceBlend, Trust, learn_trust
 from workbench.coldstart.newcomers import Newcomers
 from workbench.coldstart.segments import SegmentPopularity, person_segments
@@ -55,20 +53,18 @@ def train_methods(
     names: Sequence[str],
     data: Dataset,
     parts: Split,
-    valid: Newcomers,
+    valid: Newcomers | None,
     metric: str,
     *,
-    side: Side,
-    texts: Tensor | None,
     sensitive: Collection[str] = (),
     how: How = HOW,
 ) -> Methods:
-    """names: as `parse_methods` gives them. valid: the new people of validation, on whom the blend is learnt. texts: float (n_items, d),
-    vectors of what is said of the items; side: what models that learn from features are given.
+    """names: as `parse_methods` gives them. valid: the new people of validation, on whom the blend is learnt; None: no blend. how: the
+    features in it are what content is compared by too.
 
     What the data cannot feed is left out with its reason. Raises NotApplicable when nothing is left.
     """
-    made = Methods()
+    made, side = Methods(), how.side or Side()
     if models := [name for name in names if name not in OTHERS]:
         fallback = create("popularity").fit(parts.train)
         trained = search_all(models, parts, metric, tuned=False, how=how, ks=(int(metric.split("@")[1]),), fallback=fallback)
@@ -76,7 +72,7 @@ def train_methods(
         for name, choice in trained.choices.items():
             made.early[name], made.late[name], made.seconds[name] = choice.early, choice.models[0], choice.seconds
     makers: dict[str, Callable[[Interactions], Scorer]] = {
-        "content": lambda _: _content(texts),
+        "content": lambda _: _content(side),
         "same_groups": lambda log: _same_groups(side, log),
         "segment_popularity": lambda log: SegmentPopularity(person_segments(data, sensitive).values(), log),
     }
@@ -86,7 +82,7 @@ def train_methods(
                 made.early[name], made.late[name] = makers[name](parts.train), makers[name](parts.fit_on)
             except NotApplicable as error:
                 made.failed[name] = reason(error)
-    if "evidence_blend" in names:
+    if "evidence_blend" in names and valid is not None:
         _add_blend(made, valid, metric)
     if not made.late:
         raise NotApplicable("; ".join(made.failed.values()))
@@ -111,10 +107,10 @@ def _add_blend(made: Methods, valid: Newcomers, metric: str) -> None:
         scorers["evidence_blend"] = EvidenceBlend([scorers[name] for name in made.made_of], made.trust)
 
 
-def _content(texts: Tensor | None) -> Scorer:
-    if texts is None:
+def _content(side: Side) -> Scorer:
+    if side.texts is None:
         raise NotApplicable("the item table has no public column with words")
-    return LikeVectors(texts)
+    return LikeVectors(side.texts)
 
 
 def _same_groups(side: Side, log: Interactions) -> Scorer:

@@ -1,7 +1,7 @@
 """What is known of people and items besides their events, as numbers a model can learn from."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -47,6 +47,10 @@ class Side:
 
     def __repr__(self) -> str:
         return f"Side({', '.join(f'{name} {tuple(table.shape)}' for name, table in self.tables().items()) or 'nothing'})"
+
+    def with_texts(self, texts: Tensor | None) -> "Side":
+        """The same with these vectors of the items' texts, float (n_items, t); as it is where there are none."""
+        return self if texts is None else replace(self, texts=texts)
 
     def tables(self) -> dict[str, Tensor]:
         """Those that are there."""

@@ -1,12 +1,14 @@
 """Re-ranking under constraints: rules that hold, diversity, calibration, floors, randomness in a known amount."""
 
 from workbench.policy.facts import Facts
+from workbench.policy.field import BASE, parse_steps, policies_to_try, pools_of
 from workbench.policy.frontier import AIMS, Judged, Kept, Pick, choose, frontier, judge_policy, keep
 from workbench.policy.policy import Applied, Policy, Record, limits_hold, make_policy, parse_policy, read_policy
 from workbench.policy.pool import Pool, candidates
 
 __all__ = [
     "AIMS",
+    "BASE",
     "Applied",
     "Facts",
     "Judged",
@@ -23,5 +25,8 @@ __all__ = [
     "limits_hold",
     "make_policy",
     "parse_policy",
+    "parse_steps",
+    "policies_to_try",
+    "pools_of",
     "read_policy",
 ]

@@ -9,7 +9,7 @@ from torch import Tensor
 from workbench.data import Dataset, Holdout, Interactions, grouping, item_vectors
 from workbench.data.groups import Membership
 from workbench.errors import RequestError
-from workbench.evaluation.item_groups import membership
+from workbench.evaluation.item_groups import POPULARITY, membership
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +42,10 @@ class Facts:
     def membership(self, by: str) -> Membership:
         """Raises RequestError as `workbench.evaluation.membership` does."""
         return membership(self.data, self.history, by)
+
+    def first_grouping(self) -> str:
+        """The first grouping of items that the card names; "popularity" where it names none."""
+        return next((name for name, by in self.data.card.slices.items() if by.table == "items"), POPULARITY)
 
     def cells(self, column: str) -> list[str | None]:
         """A column of the item table, by code. Raises RequestError for one that is not there."""

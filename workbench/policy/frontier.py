@@ -7,6 +7,7 @@ from typing import Literal
 from workbench.data import Holdout
 from workbench.errors import NotApplicable, RequestError, unknown
 from workbench.evaluation import METRICS, Comparison, Evaluation, compare, evaluate_lists, split_name
+from workbench.evaluation.contrast import Contrast
 from workbench.policy.facts import Facts
 from workbench.policy.policy import Applied, Policy
 from workbench.policy.pool import Pool
@@ -59,23 +60,31 @@ class Pick:
     most_lost: float
     """Of the metric, as a share of what the lists have without a policy."""
     allowed: tuple[str, ...]
-    """Policies that lose no more than that on validation; the one without steps among them."""
+    """Policies that lose no more than that on validation, with a standard error to spare; the one without steps among them."""
 
 
 def choose(judged: Mapping[str, Evaluation], base: str, metric: str, aim: str, most_lost: float) -> Pick:
     """judged: on validation, by name. base: the lists as ranked. aim: "diversity@10", say.
 
-    Raises RequestError for an aim that nobody was judged by and for a share outside of [0, 1].
+    A policy is allowed where what it loses and one standard error of that are no more than may be lost: the best of many looks better than
+    it is (Breiman et al., Classification and Regression Trees, 1984, have that rule). Raises RequestError for an aim that nobody was judged
+    by and for a share outside of [0, 1].
     """
     if not 0 <= most_lost <= 1:
         raise RequestError(f"most_lost = {most_lost:g} should be between 0 and 1.")
     whole = judged[base].mean(metric)
     if aim not in judged[base].per_user:
         raise unknown("aim", aim, judged[base].per_user)
-    allowed = [name for name, each in judged.items() if name == base or each.mean(metric) >= (1 - most_lost) * whole]
+    allowed = [name for name, each in judged.items() if name == base or _surely(each, judged[base], metric) >= -most_lost * whole]
     sign = 1 if METRICS[split_name(aim)[0]].direction == "higher" else -1
     name = max(allowed, key=lambda name: (sign * judged[name].mean(aim), name == base))
     return Pick(name=name, metric=metric, aim=aim, most_lost=most_lost, allowed=tuple(allowed))
+
+
+def _surely(a: Evaluation, b: Evaluation, metric: str) -> float:
+    """The mean of a minus b, less its standard error; NaN for one person."""
+    contrast = Contrast.of([a.training_values(metric)], [b.training_values(metric)])
+    return float(contrast.means[0] - contrast.parts[0][0].sum() ** 0.5)
 
 
 @dataclass(frozen=True, kw_only=True)

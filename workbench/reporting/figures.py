@@ -148,8 +148,8 @@ def curves(lines: Sequence[tuple[str, Sequence[tuple[float, float]]]], what: str
     return Figure(figure, "learning", f"{caption} {told}.", caption)
 
 
-def tradeoff(points: Sequence[tuple[str, Interval, Interval]], across: str, up: str) -> Figure:
-    """A mark for each (title, across, up), with both intervals."""
+def tradeoff(points: Sequence[tuple[str, Interval, Interval]], across: str, up: str, *, percent: bool = True) -> Figure:
+    """A mark for each (title, across, up), with both intervals. percent: what goes across is a share."""
     figure, axes = canvas(7.5, 4.2)
     for _, x, y in points:
         axes.plot([x.low, x.high], [y.value, y.value], color=MARK, linewidth=1)
@@ -157,9 +157,10 @@ def tradeoff(points: Sequence[tuple[str, Interval, Interval]], across: str, up: 
         axes.plot(x.value, y.value, "o", color=MARK, markersize=5)
     axes.set_xlabel(across, color=SOFT)
     axes.set_ylabel(up, color=SOFT)
-    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    if percent:
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
     _name_marks(axes, [(title, x.value, y.value) for title, x, y in points])
-    told = "; ".join(f"{title}: {x.value:.0%}, {y.value:.3f}" for title, x, y in points)
+    told = "; ".join(f"{title}: {f'{x.value:.0%}' if percent else f'{x.value:.3f}'}, {y.value:.3f}" for title, x, y in points)
     beaten = [title for title, x, y in points if any(other.value > x.value and high.value > y.value for _, other, high in points)]
     best = [title for title, _, _ in points if title not in beaten]
     caption = f"{up} against {across.lower()}, with 95 % intervals. Nobody is ahead in both of {', '.join(best)}."

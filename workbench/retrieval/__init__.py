@@ -2,7 +2,7 @@
 
 from workbench.retrieval.blend import Blend, Candidates, Fusion, fuse
 from workbench.retrieval.config import IndexConfig, sweep
-from workbench.retrieval.content import Lexical, SameGroups
+from workbench.retrieval.content import TEXTS, Lexical, LikeVectors, SameGroups, text_vectors
 from workbench.retrieval.index import VectorIndex
 from workbench.retrieval.judge import BlendWorth, SourceWorth, choose_sources, gather, judge_blend
 from workbench.retrieval.named import Made, TaskWorth, judge_tasks, make_sources, parse_sources
@@ -15,6 +15,7 @@ from workbench.retrieval.tune import Frontier, Measured, Pick, measure, parse_bu
 
 __all__ = [
     "TASKS",
+    "TEXTS",
     "Blend",
     "BlendWorth",
     "Candidates",
@@ -23,6 +24,7 @@ __all__ = [
     "IndexConfig",
     "ItemVectors",
     "Lexical",
+    "LikeVectors",
     "Limits",
     "Made",
     "Manifest",
@@ -58,5 +60,6 @@ __all__ = [
     "save_index",
     "staleness",
     "sweep",
+    "text_vectors",
     "tune",
 ]

@@ -1,0 +1,347 @@
+"""What the cold start notebook says: who is judged, curves over what is known, gaps to regulars, new items, exploration, the verdict."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import pandas as pd
+import torch
+
+from workbench.coldstart import Curve, Explored, Methods, Newcomers, Round, Switching
+from workbench.data import Split, audit
+from workbench.evaluation import Comparison, Evaluation, Interval, by_mean, compare_models, label
+from workbench.evaluation.contrast import Contrast
+from workbench.reporting.coldstart_figures import curves_figure as drawn_curves
+from workbench.reporting.coldstart_figures import loop_figure as drawn_loop
+from workbench.reporting.coldstart_figures import regret_figure as drawn_regret
+from workbench.reporting.display import Figure, Note, Table
+from workbench.reporting.limits import audit_guardrails, limits_of
+from workbench.reporting.verdict import Guardrail, Headline, Verdict
+
+NO_REGULARS = Note("Not applicable, because no new person has a history long enough to be judged as a regular too.")
+
+
+def newcomers_table(people: Mapping[str, Newcomers]) -> Table:
+    """Who is judged, and on what. people: by part, "validation" and "test"."""
+    rows = [
+        {
+            "part": part,
+            "new people": each.n_people,
+            "judged at every depth": len(each.users),
+            "as regulars too": len(each.warm.users),
+            "to find, each": next(iter(each.depths.values())).n_relevant.double().mean().item(),
+            "to find as regulars": each.warm.n_relevant.double().mean().item() if len(each.warm.users) else float("nan"),
+        }
+        for part, each in people.items()
+    ]
+    depths = ", ".join(map(str, next(iter(people.values())).depths))
+    caption = (
+        f"No model learnt from these people. Their first {depths} events are revealed; what is to be found is the same at every depth, "
+        "what they liked of the ten events after the last depth, and so is what may be shown. Regulars: the same people on their last ten "
+        "events, everything before known."
+    )
+    return Table(pd.DataFrame(rows), caption, digits=1)
+
+
+def curves_figure(curves: Mapping[str, Curve], metric: str, most: int = 6) -> Figure:
+    """A line with its ribbon for each method, of the best ones by their mean over the depths."""
+    best = sorted(curves.values(), key=lambda curve: -curve.mean(metric))[:most]
+    return drawn_curves(best, metric)
+
+
+def curves_table(curves: Mapping[str, Curve], switching: Switching, methods: Methods) -> Table:
+    """Every method at every depth, best first by its mean; the one that validation chose for a depth is marked."""
+    metric = switching.metric
+    rows = []
+    for curve in sorted(curves.values(), key=lambda curve: -curve.mean(metric)):
+        told = {
+            f"{depth} known": f"{each.mean(metric):.3f}{' ←' if switching.chosen[depth] == curve.name else ''}"
+            for depth, each in curve.by_depth.items()
+        }
+        regular = f"{curve.warm.mean(metric):.3f}" if curve.warm else ""
+        rows.append({"method": curve.title, **told, "as regulars": regular, "": ""})
+    rows += [{"method": name, "": f"not judged: {why}"} for name, why in methods.failed.items()]
+    n = len(next(iter(next(iter(curves.values())).by_depth.values())).users)
+    made = (
+        f" The blend moves from {methods.made_of[0]} over {methods.made_of[1]} to {methods.made_of[2]}, {methods.trust.text}."
+        if methods.trust
+        else ""
+    )
+    caption = (
+        f"{label(metric)} on test, {n:,} new people. Arrows: what validation chose for that many events. Whom a method cannot serve, as "
+        f"those that work from histories cannot who has none, gets what is popular.{made}"
+    )
+    return Table(pd.DataFrame(rows).fillna(""), caption)
+
+
+def regulars_table(curves: Mapping[str, Curve], names: Sequence[str], metric: str, floor: str) -> Table | Note:
+    """How far newcomers are from the same people as regulars. floor: the method that knows nothing of people."""
+    rows = []
+    for name in names:
+        plain, added = curves[name].gaps(metric), curves[name].gaps(metric, curves[floor]) if floor in curves and floor != name else []
+        for place, gap in enumerate(plain):
+            row = {
+                "method": curves[name].title,
+                "known": gap.group,
+                "n": gap.difference.n,
+                "new minus regular": gap.difference.text(sign=True),
+            }
+            more = added[place] if added else None
+            rows.append(
+                {
+                    **row,
+                    "of what it adds to popularity": more.difference.text(sign=True) if more else "",
+                    "p": f"{(more or gap).p_value:.4f}",
+                }
+            )
+    if not rows:
+        return NO_REGULARS
+    caption = (
+        f"{label(metric)} of new people minus the same people's as regulars. Their later events may be harder or easier to find: what the "
+        "method adds to popularity, which knows nothing of anybody, is compared beside it. Intervals of a method hold together."
+    )
+    return Table(pd.DataFrame(rows), caption)
+
+
+def switching_table(switching: Switching, curves: Mapping[str, Curve], effect: float) -> Table | Note:
+    """On test, the method that validation chose for a depth against the one that it would use throughout."""
+    if not switching.gains:
+        return Note(f"{curves[switching.single].title} is the best on validation at every depth: there is nothing to switch.")
+    rows = [
+        {
+            "known": c.group,
+            "chosen": curves[c.a].title,
+            f"minus {curves[switching.single].title}": c.difference.text(sign=True),
+            "p": f"{c.p_value:.4f}",
+            "detectable": c.detectable,
+            "": c.verdict(effect),
+        }
+        for c in switching.gains
+    ]
+    caption = (
+        f"{label(switching.metric)} on test; intervals that hold together. {effect:g} is taken as the smallest difference that matters."
+    )
+    return Table(pd.DataFrame(rows), caption)
+
+
+def new_items_table(results: Mapping[str, Evaluation], metric: str, n_new: int, failed: Mapping[str, str]) -> Table | Note:
+    """How well each method puts items that nobody had among the whole catalogue."""
+    if not results:
+        return Note(f"Not applicable, because {'; '.join(failed.values()) or 'no method was asked for'}.")
+    first = next(iter(results.values()))
+    k = first.ks[-1]
+    rows = [
+        {
+            "method": results[name].title,
+            label(metric): results[name].interval(metric).text(),
+            f"Recall@{k}": results[name].interval(f"recall@{k}").text(),
+            "decided by ties": f"{results[name].tied_share:.0%}",
+        }
+        for name in by_mean(results, metric)
+    ]
+    rows += [{"method": name, label(metric): f"not judged: {why}"} for name, why in failed.items()]
+    caption = (
+        f"{len(first.users):,} people who liked one of {n_new:,} items that nobody had in what models learnt from; ranked among all "
+        f"{first.n_items:,} items. A method that works from events alone can find them by luck at most."
+    )
+    return Table(pd.DataFrame(rows).fillna(""), caption)
+
+
+def by_time_table(curves: Mapping[str, Curve], metric: str) -> Table | Note:
+    """The same by one moment for everyone: people who came after it."""
+    if not curves:
+        return Note("Not applicable, because by one moment for everyone too few new people are left, or the log has no times.")
+    rows = [
+        {"method": curve.title, **{f"{depth} known": each.interval(metric).text() for depth, each in curve.by_depth.items()}}
+        for curve in curves.values()
+    ]
+    n = len(next(iter(next(iter(curves.values())).by_depth.values())).users)
+    return Table(pd.DataFrame(rows), f"{label(metric)} of {n:,} people whose first event is after the moment at which models learnt.")
+
+
+def regret_figure(worlds: Sequence[Mapping[str, Explored]]) -> Figure:
+    return drawn_regret(worlds)
+
+
+def exploration_table(worlds: Sequence[Mapping[str, Explored]]) -> Table:
+    """What each policy cost, and what the cold items got; over worlds."""
+    rows = []
+    for name in worlds[0]:
+        each = [world[name] for world in worlds]
+        n, early = len(each[0].cost), len(each[0].cost) // 5
+        columns = {
+            "regret, a hundred requests": [100 * one.regret[-1] / n for one in each],
+            "cost of the first fifth": [100 * one.cost[early - 1] / early for one in each],
+            "cost of all": [100 * one.cost[-1] / n for one in each],
+        }
+        told = {title: over_worlds(values).text(1, sign=title.startswith("cost")) for title, values in columns.items()}
+        shares = {"shows of cold items": [one.cold_share for one in each], "cold items tried": [one.cold_tried for one in each]}
+        rows.append(
+            {"policy": name.replace("_", " "), **told, **{title: f"{sum(values) / len(values):.0%}" for title, values in shares.items()}}
+        )
+    caption = (
+        f"{len(worlds)} worlds of known truth, {len(next(iter(worlds[0].values())).cost):,} requests each, means with 95 % intervals over "
+        "worlds. Regret: clicks expected of the best item less those of the one shown. Cost: against never trying the cold items, clicks "
+        "for a hundred requests; below 0 it has paid. Tried: shown twenty times or more. MovieLens has no propensities, so there is no "
+        "replay of it."
+    )
+    return Table(pd.DataFrame(rows), caption)
+
+
+def over_worlds(values: Sequence[float]) -> Interval:
+    """The mean with Student's interval over worlds; there is none of a single one."""
+    column = torch.tensor(values, dtype=torch.float64)
+    contrast = Contrast.of([column[None]])
+    value = float(column.mean())
+    half = float(contrast.half_widths(0.975)[0]) if len(values) > 1 else float("nan")
+    return Interval(value, value - half, value + half, len(values))
+
+
+def loop_figure(loops: Mapping[str, Sequence[Sequence[Round]]]) -> Figure:
+    return drawn_loop(loops)
+
+
+MEASURES = {
+    "clicks": "clicks of a list",
+    "coverage": "coverage",
+    "gini": "Gini",
+    "head": "places of the early leaders",
+    "cold": "places of cold items",
+    "alike": "list shared with another",
+}
+
+
+def loop_table(loops: Mapping[str, Sequence[Sequence[Round]]]) -> Table:
+    """First and last round of each loop, and the difference that exploration made. loops: by title, a world each."""
+    rows = []
+    for title, worlds in loops.items():
+        for place, name in ((0, "first"), (-1, "last")):
+            told = {text: over_worlds([getattr(world[place], key) for world in worlds]).text(3) for key, text in MEASURES.items()}
+            rows.append({"loop": title, "round": name, **told})
+    with_it, without = list(loops.values())[-1], next(iter(loops.values()))
+    gap = {
+        text: over_worlds([getattr(a[-1], key) - getattr(b[-1], key) for a, b in zip(with_it, without, strict=True)]).text(3, sign=True)
+        for key, text in MEASURES.items()
+    }
+    rows.append({"loop": "difference", "round": "last", **gap})
+    caption = (
+        f"A recommender that learns from what it showed, {len(with_it[0])} rounds in {len(with_it)} worlds of known truth. Clicks are "
+        "expected, by the truth. The early leaders are the most clicked tenth of the items when the loop began. Shared: of a person's list "
+        "with that of somebody else, drawn at random."
+    )
+    return Table(pd.DataFrame(rows), caption)
+
+
+def coldstart_verdict(
+    switching: Switching,
+    curves: Mapping[str, Curve],
+    methods: Methods,
+    parts: Split,
+    effect: float,
+    items: Mapping[str, Evaluation],
+    loops: Mapping[str, Sequence[Sequence[Round]]],
+    floor: str,
+) -> Verdict:
+    metric, single = switching.metric, curves[switching.single]
+    findings = audit(parts)
+    everyone = {f"{curve.title}, {depth} known": each for curve in curves.values() for depth, each in curve.by_depth.items()}
+    first = next(iter(everyone.values()))
+    return Verdict(
+        headline=_headline(switching, curves, effect),
+        numbers=_numbers(switching, curves, items, metric),
+        guardrails=[*audit_guardrails(findings), *_guardrails(switching, curves, effect, floor, loops)],
+        limits=[
+            *(f"{name} was asked for and could not be judged: {why}" for name, why in methods.failed.items()),
+            "New people are people of the log who were taken out of training; who came and never returned is not in it.",
+            "Exploration and the closed loop are of made-up worlds: they show what can happen, not how much of it happens here.",
+            *limits_of(parts, findings, {single.name: first}, metric, effect),
+        ],
+    )
+
+
+def _headline(switching: Switching, curves: Mapping[str, Curve], effect: float) -> str:
+    single, name = curves[switching.single], label(switching.metric)
+    if not switching.gains:
+        sure = f"it is the best on validation at every depth, {name} on test {single.mean(switching.metric):.3f} on average"
+        return f"Use {single.title} however much is known: {sure}."
+    told = []
+    for first, last, chosen in switching.stretches:
+        known = f"{first} events" if first == last else f"{first} to {last} events"
+        told.append(f"{curves[chosen].title} with {known} known")
+    calls = [(c, c.verdict(effect)) for c in switching.gains]
+    if sure_ones := [c for c, call in calls if call in ("better", "worse")]:
+        shown = "; ".join(f"with {c.group} known {c.difference.text(sign=True)}" for c in sure_ones)
+        after = f"against {single.title} throughout, test shows {shown}"
+    else:
+        widest = max(c.detectable for c in switching.gains)
+        after = f"test does not tell that from {single.title} throughout, and differences below {widest:.3f} often go unseen"
+    return f"Validation would use {', '.join(told)}; {after}."
+
+
+def _numbers(switching: Switching, curves: Mapping[str, Curve], items: Mapping[str, Evaluation], metric: str) -> list[Headline]:
+    depths = list(switching.chosen)
+    numbers = []
+    for depth in dict.fromkeys((depths[0], depths[-1])):
+        name = switching.chosen[depth]
+        found = curves[name].by_depth[depth].interval(metric)
+        numbers.append(
+            Headline(f"{depth} events known", f"{found.value:.3f}", f"{label(metric)} of {curves[name].title} · {_range(found)}")
+        )
+    regular = curves[switching.chosen[depths[-1]]].warm
+    if regular is not None:
+        found = regular.interval(metric)
+        numbers.append(Headline("As regulars", f"{found.value:.3f}", f"{label(metric)} of {regular.title} · {_range(found)}"))
+    if items:
+        best = by_mean(items, f"recall@{next(iter(items.values())).ks[-1]}")[0]
+        k = items[best].ks[-1]
+        found = items[best].interval(f"recall@{k}")
+        numbers.append(Headline("New items", f"{found.value:.3f}", f"Recall@{k} of {items[best].title} · {_range(found)}"))
+    return numbers
+
+
+def _range(interval: Interval) -> str:
+    return f"{interval.low:.3f} to {interval.high:.3f} · n {interval.n:,}" if interval.known else f"n {interval.n:,}"
+
+
+def _guardrails(
+    switching: Switching, curves: Mapping[str, Curve], effect: float, floor: str, loops: Mapping[str, Sequence[Sequence[Round]]]
+) -> list[Guardrail]:
+    rails = []
+    if floor in curves:
+        asked = {depth: name for depth, name in switching.chosen.items() if name != floor}
+        for depth, name in asked.items():
+            pair = {name: curves[name].by_depth[depth]}
+            (c,) = compare_models(pair, curves[floor].by_depth[depth], switching.metric)
+            if depth in (min(asked), max(asked)):
+                rails.append(_against_floor(c, curves[name].title, depth, effect))
+    if loops:
+        with_it, without = list(loops.values())[-1], next(iter(loops.values()))
+        gap = over_worlds([a[-1].coverage - b[-1].coverage for a, b in zip(with_it, without, strict=True)])
+        told = f"exploration widens what a closed loop shows: coverage {gap.text(2, sign=True)} after the last round"
+        rails.append(Guardrail("pass" if gap.known and gap.low > 0 else "unknown", told))
+    return rails
+
+
+def _against_floor(c: Comparison, title: str, depth: int, effect: float) -> Guardrail:
+    call = c.verdict(effect)
+    told = f"{title} against popularity with {depth} events known: {c.difference.text(sign=True)}"
+    state: Literal["pass", "fail", "unknown"] = "pass" if call == "better" else "unknown" if call == "too few to say" else "fail"
+    return Guardrail(state, told)
+
+
+def checked_coldstart(
+    curves: Mapping[str, Curve], learnt: Sequence[str], k: int, people: Newcomers, items: Mapping[str, Evaluation]
+) -> list[str]:
+    """The same on every machine: recall with the fewest and the most events known, to two digits; of models that learn by gradient, whether
+    they are above popularity with the most; who is judged.
+    """
+    least, most = min(people.depths), max(people.depths)
+    told = []
+    for name, curve in curves.items():
+        low, high = (curve.by_depth[depth].mean(f"recall@{k}") for depth in (least, most))
+        if name in learnt:
+            floor = curves["popularity"].by_depth[most].mean(f"recall@{k}") if "popularity" in curves else None
+            told.append(f"{name} {'not compared' if floor is None else 'above popularity' if high > floor else 'not above popularity'}")
+        else:
+            told.append(f"{name} {low:.2f} {high:.2f}")
+    n = len(next(iter(items.values())).users) if items else 0
+    return [*told, f"{len(people.users)} new people, {n} who liked a new item"]
