@@ -9,21 +9,26 @@ import re
 import tomllib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, StrictBool, StrictFloat, StrictInt, StrictStr, TypeAdapter
 
+from workbench.coldstart import parse_depths, parse_methods
 from workbench.data import REFITS, RULES, Card, load_card
 from workbench.data.card import FIRST_CLASS
 from workbench.data.rules import TIMELESS, make_rule
 from workbench.data.snapshot import catalogue_size
-from workbench.errors import RequestError, WorkError, unknown
+from workbench.errors import RequestError, WorkError, names_in, unknown
 from workbench.evaluation import check_cutoff
+from workbench.evaluation.item_groups import POPULARITY
 from workbench.evaluation.slices import BUILT_IN, dimensions_in
 from workbench.features import parse_columns, parse_groups
-from workbench.models import parse_names
+from workbench.models import parse_name, parse_names
 from workbench.paths import home
+from workbench.policy import AIMS, parse_steps, read_policy
 from workbench.ranking import MOST_PERIODS, parse_rankers
+from workbench.retrieval import TEXTS as WAYS
 from workbench.retrieval import parse_budget, parse_sources
 from workbench.training import choose_device
 
@@ -98,8 +103,10 @@ def check_ranges(values: Mapping[str, Value], given: Collection[str]) -> None:
     for name, value in values.items():
         if isinstance(value, int):
             _check_number(name, value)
+        if isinstance(value, float):
+            _check_share(name, value)
     _check_texts(values)
-    if "rankers" in values and int(values["k"]) > int(values["candidates"]):
+    if {"rankers", "steps"}.intersection(values) and int(values["k"]) > int(values["candidates"]):
         raise RequestError(f"k = {values['k']} should be at most candidates = {values['candidates']}: no list is longer.")
     if "dataset" in values:
         check_against_data(values, given)
@@ -114,8 +121,23 @@ TEXTS: Mapping[str, Callable[[str], object]] = {
     "features": parse_groups,
     "sensitive": parse_columns,
     "device": choose_device,
+    "methods": parse_methods,
+    "depths": parse_depths,
+    "texts": lambda text: _one_of("way of making vectors of texts", text, WAYS),
+    "model": parse_name,
+    "steps": parse_steps,
+    "aim": lambda text: _one_of("aim", text, AIMS),
+    "policy": lambda text: read_policy(Path(text)) if text else None,
 }
 """What raises RequestError for a text that no notebook can work with."""
+LEAST: Mapping[str, int] = {"k": 1, "trainings": 1, "candidates": 1, "least": 1, "worlds": 2, "requests": 100, "rounds": 2}
+FILES = ("policy",)
+"""Parameters that name a file, whose content decides the result as their own text does."""
+
+
+def _one_of(kind: str, text: str, known: Collection[str]) -> None:
+    if text not in known:
+        raise unknown(kind, text, known)
 
 
 def _check_texts(values: Mapping[str, Value]) -> None:
@@ -127,8 +149,10 @@ def _check_texts(values: Mapping[str, Value]) -> None:
                 make_rule(value, {})
             case "refit", str() if value not in REFITS:
                 raise unknown("refit policy", value, REFITS)
-            case "slices", str() if value.strip() != "all":
-                _check_slices(value, load_card(str(values["dataset"])) if "dataset" in values else None)
+            case "slices" | "people", str() if value.strip() != "all":
+                _check_slices(name, value, load_card(str(values["dataset"])) if "dataset" in values else None)
+            case "items" | "by" | "group", str() if value.strip() not in ("all", "auto") and "dataset" in values:
+                _check_item_groupings(name, value, load_card(str(values["dataset"])))
 
 
 def _check_number(name: str, value: int) -> None:
@@ -136,19 +160,39 @@ def _check_number(name: str, value: int) -> None:
         raise RequestError(f"seed = {value} should be between 0 and {2**32 - 1}.")
     if name == "periods" and not 1 <= value <= MOST_PERIODS:
         raise RequestError(f"periods = {value} should be between 1 and {MOST_PERIODS}.")
-    if name in ("k", "trainings", "candidates") and value < 1:
-        raise RequestError(f"{name} = {value} should be at least 1.")
+    if value < (least := LEAST.get(name, value)):
+        raise RequestError(f"{name} = {value} should be at least {least}.")
     if name == "epochs" and value < 0:
         raise RequestError(f"epochs = {value} should be at least 1, or 0 for what each model's settings say.")
     if name == "windows" and (value < 0 or value == 1):
         raise RequestError(f"windows = {value} should be 0, for no backtest, or at least 2.")
 
 
-def _check_slices(text: str, card: Card | None) -> None:
+def _check_share(name: str, value: float) -> None:
+    if name == "most_lost" and not 0 <= value <= 1:
+        raise RequestError(f"{name} = {value:g} should be between 0 and 1.")
+
+
+def _check_slices(parameter: str, text: str, card: Card | None) -> None:
     dimensions = {name for names in dimensions_in(text) for name in names}
     known = {*BUILT_IN, *card.slices, *(column for column in card.privacy if column not in FIRST_CLASS)} if card else dimensions
+    if parameter == "people" and card:
+        known -= {"popularity", "time", *(name for name, by in card.slices.items() if by.table == "items")}
     for name in sorted(dimensions - known):
-        raise unknown("dimension to slice by", name, known)
+        raise unknown("dimension to slice by" if parameter == "slices" else "grouping of people", name, known)
+
+
+def _check_item_groupings(parameter: str, text: str, card: Card) -> None:
+    """ "popularity, genre", or one of them, or "popularity: tail"; what table a column is of is known when the data are."""
+    asked = [text.partition(":")[0].strip()] if parameter == "group" else names_in(text)
+    of_people = {name for name, by in card.slices.items() if by.table == "users"}
+    known = {POPULARITY, *card.slices, *(column for column in card.privacy if column not in FIRST_CLASS)} - of_people
+    if not asked or (parameter == "group" and not text.partition(":")[2].strip()):
+        wanted = "a grouping of items and one of its groups, like popularity: tail" if parameter == "group" else "a grouping of items"
+        raise RequestError(f'{parameter} = "{text}" should name {wanted}.')
+    for name in asked:
+        if name not in known:
+            raise unknown("grouping of items", name, known)
 
 
 def check_against_data(values: Mapping[str, Value], given: Collection[str]) -> None:

@@ -165,9 +165,9 @@ def exposure_rates(replications, seed, n=50):
 
 def test_intervals_hold_what_is_true_of_exposure_merit_and_difference():
     """Of the rare group c, which has 3 or 4 of a hundred liked events, somewhat less often: 91 % of merits at the least."""
-    rates = exposure_rates(250, seed=1)
-    assert min(held[:2].min() for held in rates.values()) >= chance(0.95, 250)[0]
-    assert min(held[2] for held in rates.values()) >= chance(0.91, 250)[0]
+    rates = exposure_rates(200, seed=1)
+    assert min(held[:2].min() for held in rates.values()) >= chance(0.95, 200)[0]
+    assert min(held[2] for held in rates.values()) >= chance(0.91, 200)[0]
     assert max(held.max() for held in rates.values()) < 1
 
 
@@ -255,14 +255,12 @@ def test_miscalibration_is_scipys_relative_entropy():
 
 
 def test_miscalibration_is_never_below_zero():
-    """Where list and taste are one and the same, to the last digit or but for it."""
+    """Everybody is shown what they liked before, so that list and taste are one and the same, but for the last digit."""
     rng = np.random.default_rng(0)
-    lists, groups = (
-        torch.from_numpy(random_lists(rng, 300, 50, 7, shortest=1)),
-        of(*("".join(rng.permutation(list("abcdef"))[:2]) for _ in range(50))),
-    )
-    own = torch.stack([groups.shares[row[row >= 0]].mean(0) for row in lists])
-    found = miscalibration(lists, groups, own)
+    groups = of(*("".join(rng.permutation(list("abcdef"))[: rng.integers(1, 5)]) for _ in range(50)))
+    lists = random_lists(rng, 300, 50, 7, shortest=1)
+    history = interactions([(user, int(item)) for user, row in enumerate(lists) for item in row[row >= 0]], 300, 50)
+    found = miscalibration(torch.from_numpy(lists), groups, liked_shares(history, torch.arange(300), groups))
     assert found.max() < 1e-12
     assert found.min() >= 0
 

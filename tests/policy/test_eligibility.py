@@ -165,7 +165,7 @@ def test_what_a_person_had_is_gone_for_them_alone():
 
 
 def test_somebody_unknown_had_nothing_nor_has_an_empty_place():
-    """A code of -1 times 12 items plus 12 is 0, which is item 0 of person 0; a place of -1 for person 1 is item 11 of person 0."""
+    """Code -1, as a request has of people that the snapshot does not know. An empty place of person 1 has the key of person 0's item 11."""
     known = facts(had=[(0, 0), (0, 11)])
     found = Unseen(kind="unseen").apply(pool([EVERYTHING, [3], [0, 11, 4]], users=[-1, 1, 0], k=4), known)
     assert listed(found.items) == [EVERYTHING, [3], [4]]

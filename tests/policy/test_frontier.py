@@ -42,6 +42,13 @@ def test_what_loses_exactly_the_share_is_allowed(ndcg, allowed):
     assert (pick.name == "edge") == allowed == ("edge" in pick.allowed)
 
 
+@pytest.mark.parametrize(("most_lost", "allowed"), [(0.25, False), (0.285, False), (0.295, True)])
+def test_a_loss_that_differs_from_person_to_person_needs_a_standard_error_to_spare(most_lost, allowed):
+    """Half of forty people lose 0.25 of 0.5: 0.125 ± 0.125 / √39 on average, a share of 0.25 ± 0.04."""
+    pick = chosen(most_lost, base=(0.5, 0.1), uneven=([0.5, 0.25] * 20, 0.2))
+    assert ("uneven" in pick.allowed) == allowed
+
+
 def test_where_nothing_may_be_lost_what_gains_both_is_still_allowed():
     assert chosen(0.0, base=(0.5, 0.1), less=(0.4999, 0.9), better=(0.6, 0.2)).name == "better"
     assert chosen(0.0, base=(0.5, 0.1), same=(0.5, 0.2)).name == "same"

@@ -40,6 +40,14 @@ def test_what_is_taken_closes_its_groups_where_they_are_full_and_for_that_person
         assert count.open().tolist() == [[False, False, True, True, True], [True] * 5]
 
 
+def test_an_empty_place_stays_open_though_the_last_item_of_the_table_is_full():
+    """Nobody takes it: whether there is a candidate is not the limit's to say."""
+    for groups in (tensor([0, 1, 0]), tensor([[True, False], [False, True], [True, False]])):
+        count = Limit(groups=groups, most=1).count(tensor([[2, 0, -1]]))
+        count.take(tensor([0]), tensor([True]))
+        assert count.open().tolist() == [[False, False, True]]
+
+
 def test_a_second_of_a_group_is_open_until_it_is_taken():
     count = Limit(groups=ONE, most=2).count(tensor([[0, 1, 2]]))
     count.take(tensor([0]), tensor([True]))

@@ -92,10 +92,13 @@ def _shares(exposure: Tensor, weight: Tensor, liked: Tensor, events: Tensor, see
         return a, b, a - b
 
     point, drawn = of(columns.sum(0, keepdim=True)), of(sums)
-    return tuple(
-        [percentile_interval(each[:, i].numpy(), value[0, i].item(), n, 0.95, df=n - 1) for i in range(g)]
-        for value, each in zip(point, drawn, strict=True)
-    )
+
+    def interval(value: float, each: Tensor) -> Interval:
+        if each.isnan().all():  # nobody was shown, or liked, anything
+            return Interval(value, math.nan, math.nan, n)
+        return percentile_interval(each.numpy(), value, n, 0.95, df=n - 1)
+
+    return tuple([interval(value[0, i].item(), each[:, i]) for i in range(g)] for value, each in zip(point, drawn, strict=True))
 
 
 def _covered(lists: Tensor, inside: Tensor) -> Interval:
@@ -127,7 +130,7 @@ def miscalibration(items: Tensor, groups: Membership, target: Tensor) -> Tensor:
     listed = (groups.shares[items] * shown[:, :, None]).sum(1) / shown.sum(1, keepdim=True)
     mixed = (1 - SMOOTHING) * listed + SMOOTHING * target
     found = (torch.special.xlogy(target, target) - torch.special.xlogy(target, mixed)).sum(1)
-    return torch.where((target > 0).any(1) & shown.any(1), found, torch.nan)
+    return torch.where((target > 0).any(1) & shown.any(1), found.clamp(min=0), torch.nan)
 
 
 def popularity_lift(result: Evaluation, k: int) -> Tensor:
@@ -150,5 +153,5 @@ def lorenz(lists: Tensor, n_items: int, ranks: Sequence[float] = ()) -> list[tup
     """
     counts = np.sort(torch.bincount(lists[lists != NOTHING], minlength=n_items).numpy())
     held = np.concatenate([[0.0], counts.cumsum() / max(1, counts.sum())])
-    at = np.asarray(ranks or np.linspace(0, 1, 101))
+    at = np.asarray(ranks if len(ranks) else np.linspace(0, 1, 101))
     return list(zip(at.tolist(), np.interp(at, np.linspace(0, 1, len(held)), held).tolist(), strict=True))

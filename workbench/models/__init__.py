@@ -120,6 +120,14 @@ def parse_names(text: str) -> list[str]:
     return names
 
 
+def parse_name(text: str) -> str:
+    """The one model that a text names. Raises RequestError for an unknown one, and for several."""
+    names = parse_names(text)
+    if len(names) > 1:
+        raise RequestError(f'model = "{text}" should name one model.')
+    return names[0]
+
+
 def _found(name: str, dataset: str) -> dict[str, Any]:
     tuned = read_tuned(dataset, name)
     if tuned is None:
@@ -147,6 +155,7 @@ __all__ = [
     "fit",
     "grid",
     "learns",
+    "parse_name",
     "parse_names",
     "read_tuned",
     "search_space",

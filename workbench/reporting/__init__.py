@@ -73,8 +73,10 @@ from workbench.reporting.ranking import (
 )
 from workbench.reporting.record import metric_rows, record
 from workbench.reporting.reranking import (
+    beside_policies_table,
     checked_policies,
     evaluations,
+    kept_table,
     policies_figure,
     policies_table,
     policy_decision,
@@ -111,6 +113,7 @@ __all__ = [
     "audit_metrics",
     "audit_verdict",
     "backtest_figure",
+    "beside_policies_table",
     "beside_table",
     "best_of",
     "by_time_table",
@@ -152,6 +155,7 @@ __all__ = [
     "importance_table",
     "item_memberships",
     "judged_lines",
+    "kept_table",
     "leaks_table",
     "learning_figure",
     "learning_table",

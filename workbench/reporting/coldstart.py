@@ -58,8 +58,8 @@ def curves_table(curves: Mapping[str, Curve], switching: Switching, methods: Met
             for depth, each in curve.by_depth.items()
         }
         regular = f"{curve.warm.mean(metric):.3f}" if curve.warm else ""
-        rows.append({"method": curve.title, **told, "as regulars": regular, "": ""})
-    rows += [{"method": name, "": f"not judged: {why}"} for name, why in methods.failed.items()]
+        rows.append({"method": curve.title, **told, "as regulars": regular})
+    absent = "".join(f" Not judged: {name}, because {why}." for name, why in methods.failed.items())
     n = len(next(iter(next(iter(curves.values())).by_depth.values())).users)
     made = (
         f" The blend moves from {methods.made_of[0]} over {methods.made_of[1]} to {methods.made_of[2]}, {methods.trust.text}."
@@ -68,7 +68,7 @@ def curves_table(curves: Mapping[str, Curve], switching: Switching, methods: Met
     )
     caption = (
         f"{label(metric)} on test, {n:,} new people. Arrows: what validation chose for that many events. Whom a method cannot serve, as "
-        f"those that work from histories cannot who has none, gets what is popular.{made}"
+        f"those that work from histories cannot who has none, gets what is popular.{made}{absent}"
     )
     return Table(pd.DataFrame(rows).fillna(""), caption)
 
@@ -77,27 +77,18 @@ def regulars_table(curves: Mapping[str, Curve], names: Sequence[str], metric: st
     """How far newcomers are from the same people as regulars. floor: the method that knows nothing of people."""
     rows = []
     for name in names:
-        plain, added = curves[name].gaps(metric), curves[name].gaps(metric, curves[floor]) if floor in curves and floor != name else []
-        for place, gap in enumerate(plain):
-            row = {
-                "method": curves[name].title,
-                "known": gap.group,
-                "n": gap.difference.n,
-                "new minus regular": gap.difference.text(sign=True),
-            }
-            more = added[place] if added else None
-            rows.append(
-                {
-                    **row,
-                    "of what it adds to popularity": more.difference.text(sign=True) if more else "",
-                    "p": f"{(more or gap).p_value:.4f}",
-                }
-            )
+        asked = {"new minus regular": curves[name].gaps(metric)}
+        if floor in curves and floor != name:
+            asked["of what it adds to popularity"] = curves[name].gaps(metric, curves[floor])
+        for what, gaps in asked.items():
+            if gaps:
+                told = {f"{gap.group} known": gap.difference.text(sign=True) for gap in gaps}
+                rows.append({"method": curves[name].title, "": what, "n": gaps[0].difference.n, **told})
     if not rows:
         return NO_REGULARS
     caption = (
         f"{label(metric)} of new people minus the same people's as regulars. Their later events may be harder or easier to find: what the "
-        "method adds to popularity, which knows nothing of anybody, is compared beside it. Intervals of a method hold together."
+        "method adds to popularity, which knows nothing of anybody, is compared beside it. Intervals of a row hold together."
     )
     return Table(pd.DataFrame(rows), caption)
 

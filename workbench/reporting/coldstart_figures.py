@@ -67,9 +67,10 @@ def loop_figure(loops: Mapping[str, Sequence[Sequence[Round]]]) -> Figure:
             axes.plot(np.arange(1, len(values) + 1), values, style, color=colour, linewidth=1.6, label=f"{title}: {name}")
             told.append(f"{title}, {name}: from {values[0]:.2f} to {values[-1]:.2f}")
     axes.set_ylim(bottom=0)
+    axes.set_xticks(range(1, 1 + max(len(world) for worlds in loops.values() for world in worlds)))
     axes.set_xlabel("round", color=SOFT)
     axes.set_ylabel("share", color=SOFT)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
     caption = (
         "A recommender that learns from its own lists, round by round: the share of items in somebody's list, and how alike lists are."
     )

@@ -10,7 +10,6 @@ from workbench.evaluation import (
     Evaluation,
     Interval,
     Slice,
-    bootstrap_mean,
     compare,
     compare_models,
     compare_slices,
@@ -34,48 +33,100 @@ def evaluations(judged: Mapping[str, Judged]) -> dict[str, Evaluation]:
     return {name: each.evaluation for name, each in judged.items()}
 
 
-def policies_table(
-    judged: Mapping[str, Judged], pick: Pick, facts: Facts, by: str, shown: Shown, failed: Mapping[str, str], part: str
-) -> Table:
-    """Every policy beside the lists as ranked: what it costs, what it buys. part: "validation" or "test"."""
+def policies_table(judged: Mapping[str, Judged], pick: Pick, failed: Mapping[str, str]) -> Table:
+    """Every policy on validation beside the lists as ranked: what it costs, what it buys of the aim."""
     results = evaluations(judged)
-    base, others = results[BASE], {name: each for name, each in results.items() if name != BASE}
-    lost = {c.a: c.difference.text(sign=True) for c in compare_models(others, base, pick.metric)} if others else {}
-    beside = [f"{name}@{split_name(pick.metric)[1]}" for name in ("diversity", "novelty", "long_tail_share")]
+    base = results[BASE]
+    others = [name for name in results if name != BASE]
+    changes = {metric: _changes(results, metric) for metric in (pick.metric, pick.aim)}
+    rows: list[dict[str, object]] = [
+        {"policy": _marked(BASE, pick), label(pick.metric): base.mean(pick.metric), label(pick.aim): base.mean(pick.aim)}
+    ]
+    for name in others:
+        row: dict[str, object] = {"policy": _marked(name, pick)}
+        for metric in (pick.metric, pick.aim):
+            row |= {label(metric): results[name].mean(metric), f"{label(metric)} minus as ranked": changes[metric][name].text(sign=True)}
+        rows.append({**row, "within the limit": "yes" if name in pick.allowed else ""})
+    rows += [{"policy": name, "within the limit": f"not applicable: {why}"} for name, why in failed.items()]
+    caption = (
+        f"Validation part, {len(base.users):,} people, the same candidates for every policy; intervals that hold for all rows together. "
+        f"Within the limit: no more than {pick.most_lost:.1%} of {label(pick.metric)} lost, with a standard error to spare, because the "
+        "best of many looks better than it is."
+    )
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    return Table(pd.DataFrame(rows, columns=columns).fillna({"within the limit": "", **{c: "" for c in columns if "minus" in c}}), caption)
+
+
+def _marked(name: str, pick: Pick) -> str:
+    return f"{name} ← taken" if name == pick.name else name
+
+
+def _changes(results: Mapping[str, Evaluation], metric: str) -> dict[str, Interval]:
+    """Each policy's mean of the metric minus that of the lists as ranked."""
+    others = {name: each for name, each in results.items() if name != BASE}
+    return {c.a: c.difference for c in compare_models(others, results[BASE], metric)}
+
+
+def beside_policies_table(judged: Mapping[str, Judged], pick: Pick, facts: Facts, by: str, shown: Shown) -> Table:
+    """What else the lists of each policy are like: variety, the tail, tastes, the group of people served worst."""
+    k = split_name(pick.metric)[1]
+    wanted = [f"{name}@{k}" for name in ("diversity", "novelty", "long_tail_share", "serendipity")]
     rows = []
-    for name, result in results.items():
+    for name, result in evaluations(judged).items():
         worst = worst_group(group_gaps(result, shown.groups, pick.metric))
         rows.append(
             {
-                "policy": f"{name} ← taken" if name == pick.name else name,
-                label(pick.metric): result.mean(pick.metric),
-                "minus as ranked": lost.get(name, ""),
-                "within the limit": "yes" if name in pick.allowed else "",
-                **{label(metric): result.mean(metric) for metric in beside if metric in result.per_user},
-                f"miscalibration by {by}": _apart(result, facts, by, split_name(pick.metric)[1]).value,
-                "coverage": f"{result.of_the_set('coverage', split_name(pick.metric)[1]).value:.0%}",
+                "policy": _marked(name, pick),
+                **{label(metric): result.mean(metric) for metric in wanted if metric in result.per_user},
+                f"miscalibration by {by}": _apart(result, facts, by, k),
+                "coverage": f"{result.of_the_set('coverage', k).value:.0%}",
+                "Gini": result.of_the_set("gini", k).value,
                 "lowest group": f"{worst.group} {worst.difference.text(sign=True)}" if worst else "",
             }
         )
-    rows += [{"policy": name, "minus as ranked": f"not applicable: {why}"} for name, why in failed.items()]
     caption = (
-        f"{part.capitalize()} part, {len(base.users):,} people, the same candidates for every policy. Minus as ranked: intervals that hold "
-        f"for all rows together. Within the limit: no more than {pick.most_lost:.1%} of {label(pick.metric)} lost on validation, with a "
-        "standard error to spare, because the best of many looks better than it is. Lowest "
-        "group: the group of people with the lowest mean, against everybody else."
+        f"Validation part. Miscalibration: KL divergence of the list's {by} from that of what the person liked (Steck 2018). Lowest group: "
+        f"the group of people with the lowest {label(pick.metric)}, against everybody else; its intervals hold for all groups together. "
+        f"{shown.text}"
     )
-    return Table(pd.DataFrame(rows), caption)
+    return Table(pd.DataFrame(rows), caption.strip())
 
 
-def _apart(result: Evaluation, facts: Facts, by: str, k: int) -> Interval:
+def _apart(result: Evaluation, facts: Facts, by: str, k: int) -> float:
     groups = facts.membership(by)
-    return bootstrap_mean(miscalibration(result.top[:, :k], groups, liked_shares(facts.history, result.users, groups)))
+    return float(miscalibration(result.top[:, :k], groups, liked_shares(facts.history, result.users, groups)).nanmean())
 
 
 def policies_figure(judged: Mapping[str, Judged], pick: Pick) -> Figure:
-    """What the lists have of the aim, against the metric, a mark for each policy."""
-    points = [(name, each.evaluation.interval(pick.aim), each.evaluation.interval(pick.metric)) for name, each in judged.items()]
-    return tradeoff(points, label(pick.aim), label(pick.metric), percent=pick.aim.startswith("long_tail_share"))
+    """What each policy changes of the aim and of the metric, person by person."""
+    results = evaluations(judged)
+    across, up = _changes(results, pick.aim), _changes(results, pick.metric)
+    nothing = Interval(0.0, 0.0, 0.0, len(results[BASE].users))
+    points = [(BASE, nothing, nothing), *((name, across[name], up[name]) for name in across)]
+    return tradeoff(points, f"{label(pick.aim)} minus as ranked", f"{label(pick.metric)} minus as ranked", percent=False)
+
+
+def kept_table(judged: Mapping[str, Judged], pick: Pick, kept: Kept) -> Table | Note:
+    """The taken policy on test, beside the lists as ranked."""
+    if pick.name == BASE:
+        return Note("The lists as ranked were taken: there is nothing to hold against them.")
+    rows = [
+        {
+            "metric": label(c.metric),
+            "as ranked": judged[BASE].evaluation.mean(c.metric),
+            pick.name: judged[pick.name].evaluation.mean(c.metric),
+            "difference": c.difference.text(4, sign=True),
+            "allowed": allowed,
+            "p": f"{c.p_value:.4f}",
+            "": call,
+        }
+        for c, allowed, call in ((kept.lost, f"{-kept.most:+.4f}", kept.call), (kept.gained, "", ""))
+    ]
+    caption = (
+        f"Test part, {kept.lost.difference.n:,} people; nothing but the taken policy and the lists as ranked is looked at there. Kept: the "
+        "whole interval lies above what may be lost; broken: below it."
+    )
+    return Table(pd.DataFrame(rows), caption)
 
 
 def records_table(each: Judged) -> Table | Note:
@@ -178,8 +229,10 @@ def _short_text(shortage: int, taken: Judged) -> str:
     return f"{shortage:,} of {n:,} lists are shorter than asked, for want of items that may be shown" if shortage else "no list is short"
 
 
-def checked_policies(judged: Mapping[str, Judged], metric: str, kept: Kept) -> list[str]:
-    """The same on every machine: the metric of each policy to two digits, and whether every list keeps to its rules."""
-    told = [f"{name}: {each.evaluation.mean(metric):.2f}" for name, each in judged.items()]
-    held = all(bool(limits_hold(each.applied).all()) for each in judged.values())
-    return [*told, f"{len(judged)} policies, rules {'hold' if held else 'are broken'}, promise {kept.call}"]
+def checked_policies(early: Mapping[str, Judged], judged: Mapping[str, Judged], metric: str, kept: Kept) -> list[str]:
+    """The same on every machine: the metric of each policy on validation to two digits, whether every list keeps to its rules, what came of
+    the promise.
+    """
+    told = [f"{name}: {each.evaluation.mean(metric):.2f}" for name, each in early.items()]
+    held = all(bool(limits_hold(each.applied).all()) for each in (*early.values(), *judged.values()))
+    return [*told, f"{len(early)} policies, rules {'hold' if held else 'are broken'}, promise {kept.call}"]
