@@ -8,7 +8,7 @@ from torch import tensor
 from tests.policy.made import facts, listed, optimum, pool, random_pool, relevance, worth
 from workbench.errors import RequestError
 from workbench.policy.floor import Floor
-from workbench.policy.greedy import ByPlace, fill
+from workbench.policy.greedy import keep_to_limits
 from workbench.policy.limits import Limit
 
 SIX = {"provider": ["in", "in", "in", "out", "out", "out"], "area": ["x", "y", "x", "x", "y", "y"]}
@@ -91,7 +91,7 @@ def test_with_limits_lists_keep_them_and_are_nearly_the_best(several, many):
         rng = np.random.default_rng([seed, several, many])
         start, items = random_pool(rng, 3, 7, 3), made_up(rng)
         groups = torch.from_numpy(rng.random((12, 3)) < 0.4 if many else rng.integers(-1, 3, 12))
-        start = fill(start.limited(Limit(groups=groups, most=int(rng.integers(1, 3)))), ByPlace)
+        start = keep_to_limits(start.limited(Limit(groups=groups, most=int(rng.integers(1, 3)))))
         places, known, found, floors = int((start.lists != -1).sum()), facts(items), start, []
         for by in ("provider", "area")[: 1 + several]:
             share = float(rng.choice([0.2, 0.4, 0.6]))

@@ -63,6 +63,12 @@ def test_the_lists_as_ranked_are_never_excluded_and_are_picked_where_nothing_is_
     assert chosen(0.0, base=(0.5, 0.1)).allowed == ("base",)
 
 
+def test_of_one_person_nothing_is_known_well_enough_to_leave_the_lists_as_ranked():
+    """One person has no standard error."""
+    judgements = {"base": judged([0.5], [0.1], "base"), "better": judged([0.9], [0.9], "better")}
+    assert choose(judgements, "base", NDCG, AIM, 0.5).allowed == ("base",)
+
+
 def test_of_equals_the_lists_as_ranked_are_picked_then_the_first():
     assert chosen(0.5, one=(0.5, 0.3), base=(0.5, 0.3), two=(0.5, 0.3)).name == "base"
     assert chosen(0.5, one=(0.4, 0.4), base=(0.5, 0.3), two=(0.5, 0.4)).name == "one"

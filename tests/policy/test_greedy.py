@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import tensor
 
 from tests.policy.made import limits, listed, pool, pools, slow_fill
-from workbench.policy.greedy import BLOCK, ByPlace, fill
+from workbench.policy.greedy import BLOCK, fill, keep_to_limits
 from workbench.policy.limits import Limit
 
 
@@ -24,6 +24,11 @@ class Pairs:
 
     def take(self, places):
         self.gains = self.gains + self.beside[self.items[self.rows, places][:, None], self.items]
+
+
+def by_place(block):
+    """The order that there is."""
+    return Fixed(-torch.arange(block.items.shape[1]).expand(block.items.shape))
 
 
 class Fixed:
@@ -55,13 +60,13 @@ def test_filled_at_once_is_filled_one_by_one(start, rules, seed):
 
 @settings(max_examples=30, deadline=None)
 @given(pools(), st.lists(limits(), max_size=2))
-def test_by_place_is_the_order_there_is_without_what_does_not_fit(start, rules):
+def test_kept_to_limits_is_the_order_there_is_without_what_does_not_fit(start, rules):
     start = replace(start, limits=tuple(rules))
-    found = fill(start, ByPlace)
+    found = keep_to_limits(start)
     assert listed(found.items) == slow_fill(start)
-    again = fill(found, ByPlace)
-    assert torch.equal(again.items, found.items)
-    assert torch.equal(again.scores, found.scores)
+    for again in (keep_to_limits(found), fill(start, by_place)):
+        assert torch.equal(again.items, found.items)
+        assert torch.equal(again.scores[again.there], found.scores[found.there])
 
 
 @settings(max_examples=30, deadline=None)
@@ -77,20 +82,21 @@ def test_each_item_keeps_its_score_and_nobody_gets_an_item_of_somebody_else(star
 def test_by_hand():
     """Items 0 and 1 are of one group, of which one is allowed: 1 makes way for 2, and stays in the pool behind the list."""
     start = pool([[0, 1, 2, 3]], k=2).limited(Limit(groups=tensor([0, 0, 1, 1]), most=1))
-    found = fill(start, ByPlace)
+    found = keep_to_limits(start)
     assert found.lists.tolist() == [[0, 2]]
     assert found.items.tolist() == [[0, 2, 1, 3]]
 
 
 def test_where_limits_leave_too_few_the_list_is_shorter_and_the_others_are_gone():
     start = pool([[0, 1, 2, 3]], k=3).limited(Limit(groups=tensor([0, 0, 1, 1]), most=1))
-    assert fill(start, ByPlace).items.tolist() == [[0, 2, -1, -1]]
+    assert keep_to_limits(start).items.tolist() == [[0, 2, -1, -1]]
 
 
 def test_without_limits_nobody_is_dropped_where_candidates_are_fewer_than_places():
-    found = fill(pool([[4, 2], [], [1, 3, 5]], k=5), ByPlace)
-    assert found.items.tolist() == [[4, 2, -1], [-1, -1, -1], [1, 3, 5]]
-    assert found.lists.tolist() == [[4, 2, -1, -1, -1], [-1] * 5, [1, 3, 5, -1, -1]]
+    start = pool([[4, 2], [], [1, 3, 5]], k=5)
+    for found in (keep_to_limits(start), fill(start, by_place)):
+        assert found.items.tolist() == [[4, 2, -1], [-1, -1, -1], [1, 3, 5]]
+        assert found.lists.tolist() == [[4, 2, -1, -1, -1], [-1] * 5, [1, 3, 5, -1, -1]]
 
 
 def test_of_equal_gains_the_candidate_placed_higher_is_taken():
@@ -113,11 +119,11 @@ def test_people_beyond_a_block_have_the_lists_of_those_within():
     start = pool([[row % 3, 3 + row % 2, 5] for row in range(n)], k=2).limited(Limit(groups=tensor([0, 1, 2, 0, 1, 2]), most=1))
     sizes = []
 
-    def by_place(block):
+    def counted(block):
         sizes.append(len(block))
-        return ByPlace(block)
+        return by_place(block)
 
-    found = fill(start, by_place)
+    found = fill(start, counted)
     assert sizes == [BLOCK, 1]
     assert listed(found.items) == slow_fill(start)
 
@@ -125,4 +131,5 @@ def test_people_beyond_a_block_have_the_lists_of_those_within():
 def test_of_nobody_there_are_no_lists():
     nobody = pool([[0, 1]]).blocks(1)[0].without(tensor([[False, False]]))
     nobody = replace(nobody, users=nobody.users[:0], items=nobody.items[:0], scores=nobody.scores[:0])
-    assert fill(nobody.limited(Limit(groups=tensor([0, 0]), most=1)), ByPlace).lists.shape == (0, 3)
+    nobody = nobody.limited(Limit(groups=tensor([0, 0]), most=1))
+    assert fill(nobody, by_place).lists.shape == keep_to_limits(nobody).lists.shape == (0, 3)

@@ -1,5 +1,6 @@
 """What a list may hold at most of a group: counted as lists grow, and told of lists that are there."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,6 +39,31 @@ def test_what_is_taken_closes_its_groups_where_they_are_full_and_for_that_person
         assert count.open().tolist() == [[True] * 5] * 2
         count.take(tensor([0, 0]), tensor([True, False]))
         assert count.open().tolist() == [[False, False, True, True, True], [True] * 5]
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_groups_may_be_more_than_a_word_has_bits(most):
+    """Item i is in groups 3 i to 3 i + 5, so two neighbours share three of 300."""
+    member = torch.zeros(100, 303, dtype=torch.bool)
+    for item in range(100):
+        member[item, 3 * item : 3 * item + 6] = True
+    limit, items, chosen = Limit(groups=member, most=most), torch.arange(100).repeat(1, 3), []
+    count = limit.count(items)
+    for place in range(300):
+        expected = fits(limit, chosen, place % 100)
+        assert count.fits(place).tolist() == [expected]
+        count.take(tensor([place]), tensor([expected]))
+        chosen += [place % 100] * expected
+    assert len(chosen) == {1: 50, 2: 100, 3: 150}[most]
+
+
+def test_a_limit_larger_than_any_list_costs_no_more_than_one_that_is_not(monkeypatch):
+    """Ten thousand counters for a list of two."""
+    made, zeros = [], torch.zeros
+    monkeypatch.setattr(torch, "zeros", lambda *size, **more: made.append(size) or zeros(*size, **more))
+    count = Limit(groups=MANY, most=10_000).count(tensor([[0, 1]]))
+    assert count.open().tolist() == [[True, True]]
+    assert len(made) < 100
 
 
 def test_an_empty_place_stays_open_though_the_last_item_of_the_table_is_full():

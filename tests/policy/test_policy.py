@@ -289,6 +289,12 @@ def test_hard_rules_leave_the_same_to_show_in_whatever_order_they_stand(own, lat
         assert listed(make_policy(steps).apply(pool([own]), KNOWN).lists) == [shown]
 
 
+def test_what_moves_up_after_a_limit_keeps_to_it():
+    """One of each provider in a list of 2: acme's 0 and bolt's 3. With 0 blocked, bolt's 4 comes next, and gives way to cody's 7."""
+    steps = [{"kind": "cap", "by": "provider", "most": 1}, {"kind": "block", "items": ["i0"]}]
+    assert listed(make_policy(steps).apply(pool([[0, 3, 4, 7]], k=2), KNOWN).lists) == [[3, 7]]
+
+
 TEXTS = {item: (cell or "").strip() for item, cell in enumerate(ITEMS["provider"])}
 RATED_3 = {0, 1, 5, 6, 9, 11}
 OFFERED_AT_20 = {1, 7, 8}
@@ -328,7 +334,8 @@ def kept(by, most, items):
 
 @st.composite
 def four_people(draw, scores=finite):
-    items = draw(st.lists(st.lists(st.integers(0, N_ITEMS - 1), unique=True, max_size=N_ITEMS), min_size=4, max_size=4))
+    sizes = draw(st.lists(st.integers(0, N_ITEMS), min_size=4, max_size=4))
+    items = [draw(st.permutations(range(N_ITEMS)))[:size] for size in sizes]
     return pool(items, [draw(st.lists(scores, min_size=len(own), max_size=len(own))) for own in items], draw(st.integers(1, 6)))
 
 

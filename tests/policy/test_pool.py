@@ -43,6 +43,12 @@ def test_candidates_come_by_falling_score_equals_in_the_order_given_and_empty_pl
     assert made.lists.tolist() == [[1, 2]]
 
 
+def test_many_equals_stay_in_the_order_given_too():
+    """More than a sort that is not stable leaves alone."""
+    items = torch.randperm(1000, generator=torch.Generator().manual_seed(0))[None]
+    assert torch.equal(Pool.of(tensor([0]), items, (items % 2).double(), 5).items[0, :500], items[items % 2 == 1])
+
+
 def test_relevance_is_the_score_between_the_lowest_and_the_highest_of_the_person():
     made = pool([[0, 1, 2], [3, 4], [5], []], [[10, 7.5, 0], [-3, -3], [0.1], []])
     assert made.relevance.tolist() == [[1, 7.5 / 10, 0], [1, 1, 0], [1, 0, 0], [0, 0, 0]]

@@ -9,7 +9,7 @@ from torch import tensor
 from tests.evaluation.made import chance
 from tests.policy.made import facts, fits, listed, pool
 from workbench.policy import make_policy
-from workbench.policy.greedy import ByPlace, fill
+from workbench.policy.greedy import keep_to_limits
 from workbench.policy.limits import Limit
 from workbench.policy.randomise import Randomise, chances, temperature
 
@@ -23,7 +23,7 @@ def randomise(share, seed=0):
 
 
 def alike(n, own=FOUR, k=2, *limits):
-    return fill(replace(pool([own] * n, k=k), limits=limits), ByPlace)
+    return keep_to_limits(replace(pool([own] * n, k=k), limits=limits))
 
 
 def every_list(own, k, limits, chosen=()):

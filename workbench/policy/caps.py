@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from workbench.policy.facts import Facts
-from workbench.policy.greedy import ByPlace, fill
+from workbench.policy.greedy import keep_to_limits
 from workbench.policy.limits import Limit
 from workbench.policy.pool import Pool
 from workbench.policy.step import Step
@@ -25,7 +25,7 @@ class Cap(Step):
         return f"at most {self.most} of a {self.by}"
 
     def apply(self, pool: Pool, facts: Facts) -> Pool:
-        return fill(pool.limited(Limit(groups=facts.membership(self.by).counted, most=self.most)), ByPlace)
+        return keep_to_limits(pool.limited(Limit(groups=facts.membership(self.by).counted, most=self.most)))
 
 
 class Once(Step):
@@ -40,4 +40,4 @@ class Once(Step):
         return f"one of each {self.by}"
 
     def apply(self, pool: Pool, facts: Facts) -> Pool:
-        return fill(pool.limited(Limit(groups=facts.membership(self.by).counted, most=1)), ByPlace)
+        return keep_to_limits(pool.limited(Limit(groups=facts.membership(self.by).counted, most=1)))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from workbench.policy.pool import Pool
 
-BLOCK = 2**10
+BLOCK = 2**8
 """People whose lists are filled at once: what is held of them stays in the processor's cache."""
 LEAST = -1e300
 """No gain is below it: a candidate that may be shown is taken before one that may not, however little it adds."""
@@ -36,10 +36,7 @@ def fill(pool: Pool, gain: Callable[[Pool], Gain]) -> Pool:
     blocks = pool.blocks(BLOCK)
     order, n_chosen = zip(*(_fill_block(block, gain(block)) for block in blocks), strict=True)
     ordered = pool.ordered(torch.cat(order))
-    if not pool.limits:
-        return ordered
-    beyond = torch.arange(ordered.items.shape[1]) >= torch.cat(n_chosen)[:, None]
-    return ordered.without(beyond & (torch.cat(n_chosen) < pool.k)[:, None])
+    return _without_the_rest(ordered, torch.cat(n_chosen)) if pool.limits else ordered
 
 
 def _fill_block(pool: Pool, gain: Gain) -> tuple[Tensor, Tensor]:
@@ -65,14 +62,28 @@ def _fill_block(pool: Pool, gain: Gain) -> tuple[Tensor, Tensor]:
     return rank.argsort(dim=1, stable=True), n_chosen
 
 
-class ByPlace:
-    """The order that is there already."""
+def keep_to_limits(pool: Pool) -> Pool:
+    """The pool in the order it has, but for candidates for which a list has no room: those come after its first `k`, or, where fewer than
+    `k` are left, are dropped. A candidate at a time, so that everybody's are looked at at once.
+    """
+    n, m = pool.items.shape
+    counts = [limit.count(pool.items) for limit in pool.limits]
+    chosen, size = torch.zeros(n, m, dtype=torch.bool), torch.zeros(n, dtype=torch.int64)
+    for place in range(m):
+        taken = pool.there[:, place] & (size < pool.k)
+        if not taken.any():
+            break
+        for count in counts:
+            taken &= count.fits(place)
+        for count in counts:
+            count.take(torch.full((n,), place), taken)
+        chosen[:, place] = taken
+        size += taken
+    ordered = pool.ordered((~chosen).long().argsort(dim=1, stable=True))
+    return _without_the_rest(ordered, size)
 
-    def __init__(self, pool: Pool) -> None:
-        self.gains = -torch.arange(pool.items.shape[1]).double().expand(pool.items.shape)
 
-    def values(self) -> Tensor:
-        return self.gains
-
-    def take(self, places: Tensor) -> None:
-        """Nothing changes."""
+def _without_the_rest(ordered: Pool, n_chosen: Tensor) -> Pool:
+    """What comes after the chosen ones is dropped where these are fewer than `k`: no list may take it."""
+    beyond = torch.arange(ordered.items.shape[1]) >= n_chosen[:, None]
+    return ordered.without(beyond & (n_chosen < ordered.k)[:, None])

@@ -1,11 +1,15 @@
 """What a list may hold at most of a group of items, counted while lists are filled."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from workbench.evaluation.ranking import NOTHING
+
+BITS = 62
+"""Groups in one word."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -15,6 +19,13 @@ class Limit:
     groups: Tensor
     """bool (n_items, g); or, where an item is in one group at most, int64 (n_items,), its number, -1 for none."""
     most: int
+
+    @cached_property
+    def words(self) -> Tensor:
+        """int64 (n_items, w): a bit for each group that the item is in."""
+        parts = self.groups.long().split(BITS, dim=1)
+        words = [(part << torch.arange(part.shape[1])).sum(1) for part in parts]
+        return torch.stack(words, dim=1) if words else torch.zeros(len(self.groups), 1, dtype=torch.int64)
 
     def count(self, items: Tensor) -> "Count":
         """For filling lists from these candidates, int64 (n, m)."""
@@ -31,10 +42,14 @@ class Limit:
 
 
 class Count:
-    """How much of each limit is used."""
+    """How much of a limit is used, for n people with m candidates each."""
 
     def open(self) -> Tensor:
         """bool (n, m): candidates that the list may still take."""
+        raise NotImplementedError
+
+    def fits(self, place: int) -> Tensor:
+        """bool (n,): whether it may take the candidate at this place."""
         raise NotImplementedError
 
     def take(self, places: Tensor, taken: Tensor) -> None:
@@ -45,24 +60,45 @@ class Count:
 class _OfOne(Count):
     def __init__(self, limit: Limit, items: Tensor) -> None:
         self.most, self.codes = limit.most, torch.where(items == NOTHING, -1, limit.groups[items])
-        self.used = torch.zeros_like(self.codes)
+        self.chosen: list[Tensor] = []  # of each place filled so far the group, -2 where nothing was taken
 
     def open(self) -> Tensor:
-        return (self.used < self.most) | (self.codes < 0)
+        used = torch.zeros_like(self.codes)
+        for each in self.chosen:
+            used += self.codes == each[:, None]
+        return (used < self.most) | (self.codes < 0)
+
+    def fits(self, place: int) -> Tensor:
+        own = self.codes[:, place]
+        used = torch.zeros_like(own)
+        for each in self.chosen:
+            used += own == each
+        return (used < self.most) | (own < 0)
 
     def take(self, places: Tensor, taken: Tensor) -> None:
-        code = self.codes.gather(1, places[:, None])
-        self.used += (self.codes == code) & taken[:, None]
+        self.chosen.append(torch.where(taken, self.codes.gather(1, places[:, None])[:, 0], -2))
 
 
 class _OfMany(Count):
+    """A counter in unary for each group, a bit of a word: `layers[t]` has those groups of which the list holds more than t items."""
+
     def __init__(self, limit: Limit, items: Tensor) -> None:
-        self.most, self.member = limit.most, limit.groups[items] & (items != NOTHING)[:, :, None]
-        self.used = torch.zeros(len(items), self.member.shape[2], dtype=torch.int64)
+        words = limit.words
+        self.words = torch.where((items == NOTHING)[:, :, None], 0, words[items])
+        self.layers = [torch.zeros(len(items), words.shape[1], dtype=torch.int64) for _ in range(limit.most)]
 
     def open(self) -> Tensor:
-        return ~(self.member & (self.used >= self.most)[:, None, :]).any(2)
+        full = self.layers[-1]
+        found = (self.words[:, :, 0] & full[:, :1]) == 0
+        for word in range(1, full.shape[1]):
+            found &= (self.words[:, :, word] & full[:, word, None]) == 0
+        return found
+
+    def fits(self, place: int) -> Tensor:
+        return ((self.words[:, place] & self.layers[-1]) == 0).all(1)
 
     def take(self, places: Tensor, taken: Tensor) -> None:
-        own = self.member[torch.arange(len(places)), places]
-        self.used += own & taken[:, None]
+        own = self.words[torch.arange(len(places)), places] * taken[:, None]
+        for t in range(len(self.layers) - 1, 0, -1):
+            self.layers[t] |= self.layers[t - 1] & own
+        self.layers[0] |= own

@@ -19,7 +19,7 @@ from workbench.policy.diversify import Dpp, Mmr
 from workbench.policy.eligibility import Available, Block, Require, Unseen
 from workbench.policy.facts import Facts
 from workbench.policy.floor import Floor
-from workbench.policy.greedy import ByPlace, fill
+from workbench.policy.greedy import keep_to_limits
 from workbench.policy.pool import Pool
 from workbench.policy.randomise import Randomise
 from workbench.policy.step import Step
@@ -114,7 +114,7 @@ class Policy:
             before = stages[-1]
             after = step.apply(before, facts)
             if step.hard and after.limits:
-                after = fill(after, ByPlace)
+                after = keep_to_limits(after)
             stages.append(after)
             records.append(_record(step, before, after))
         return Applied(pool=stages[-1], records=records, stages=stages)
