@@ -133,6 +133,20 @@ def test_another_round_is_other_luck(answered):
     assert set(clicks) != set(later)
 
 
+def test_each_round_of_each_world_draws_places_of_its_own(monkeypatch):
+    """Intervals are over worlds, so which places are drawn in one should not be what is drawn in the next."""
+    seeds, real = [], loop_file.draw
+
+    def remember(pool, share, seed):
+        seeds.append(seed)
+        return real(pool, share, seed)
+
+    monkeypatch.setattr(loop_file, "draw", remember)
+    for number in range(2):
+        closed_loop(world(number), "popularity", share=0.2, rounds=2, k=K)
+    assert len(seeds) == len(set(seeds)) == 4
+
+
 def test_the_next_model_learns_from_the_clicks_on_what_was_shown(answered, monkeypatch):
     logs, real = [], loop_file._lists
 
@@ -151,7 +165,7 @@ def test_the_next_model_learns_from_the_clicks_on_what_was_shown(answered, monke
 
 
 def test_clicks_of_a_round_are_what_the_truth_expects(answered):
-    """300 worlds' worth of lists would be needed for one list; of 60 people in 20 rounds the mean is within 4 standard deviations."""
+    """Of 60 people in 20 rounds; within 4 standard deviations of the mean."""
     rounds = closed_loop(world(), "popularity", rounds=20, k=K)
     got = [len(clicks) / 60 for _, clicks in answered]
     assert np.mean(got) == pytest.approx(np.mean([each.clicks for each in rounds]), abs=4 * np.std(got) / np.sqrt(20))

@@ -126,6 +126,11 @@ def test_ml_100k_allows_nothing_unasked(ml100k):
     assert gender.bincount().tolist() == [670, 273]  # men, women
 
 
+def test_of_one_sensitive_column_it_says_that_it_is():
+    with pytest.raises(NotApplicable, match=r"may be learnt from; gender is sensitive and not allowed by name$"):
+        person_segments(people(PRIVACY, CELLS, gender=GENDER))
+
+
 @pytest.mark.parametrize(
     ("name", "line"),
     [

@@ -88,7 +88,7 @@ def test_a_name_that_is_nothing_names_the_nearest():
         people_slices(tables(USERS, gender=GENDER), world(), "gendr")
 
 
-@pytest.mark.parametrize("text", ["", "gender,", "gender x ", ",,"])
+@pytest.mark.parametrize("text", ["gender,", "gender x "])
 def test_a_dimension_without_a_name_is_refused_under_the_name_of_the_parameter_that_has_it(text):
     with pytest.raises(RequestError, match="separated by commas") as refused:
         people_slices(tables(USERS, gender=GENDER), world(), text)

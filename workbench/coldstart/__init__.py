@@ -6,7 +6,7 @@ from workbench.coldstart.exploration import Explored, Setting, explore
 from workbench.coldstart.loop import Round, closed_loop
 from workbench.coldstart.methods import Methods, parse_methods, train_methods
 from workbench.coldstart.newcomers import DEPTHS, Newcomers, new_items, newcomers, parse_depths, unmet
-from workbench.coldstart.page import NewItems, curves_by_time, judge_new_items, learning, small_worlds
+from workbench.coldstart.page import NewItems, curves_by_time, in_closed_form, judge_new_items, small_worlds
 from workbench.coldstart.segments import SegmentPopularity, person_segments
 
 __all__ = [
@@ -26,9 +26,9 @@ __all__ = [
     "curves",
     "curves_by_time",
     "explore",
+    "in_closed_form",
     "judge_new_items",
     "learn_trust",
-    "learning",
     "new_items",
     "newcomers",
     "parse_depths",

@@ -11,7 +11,7 @@ from workbench.data import Dataset, audited
 from workbench.data.splits import Refit
 from workbench.errors import NotApplicable
 from workbench.evaluation import Evaluation, evaluate
-from workbench.models import create, learns
+from workbench.models import create, draws_at_random, learns
 from workbench.testing import World
 from workbench.testing.truth import WorldConfig
 
@@ -62,9 +62,9 @@ def judge_new_items(
     return NewItems(results=results, n_new=int(unmet(parts).sum()), failed=made.failed)
 
 
-def learning(names: Sequence[str]) -> list[str]:
-    """Those of these methods that learn by gradient."""
-    return [name for name in names if name not in OTHERS and learns(name)]
+def in_closed_form(names: Sequence[str]) -> list[str]:
+    """The models among these methods whose training draws nothing and takes no gradient: they come out the same everywhere."""
+    return [name for name in names if name not in OTHERS and not learns(name) and not draws_at_random(name)]
 
 
 def small_worlds(n: int, seed: int) -> list[World]:

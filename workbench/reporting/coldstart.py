@@ -320,19 +320,17 @@ def _against_floor(c: Comparison, title: str, depth: int, effect: float) -> Guar
 
 
 def checked_coldstart(
-    curves: Mapping[str, Curve], learnt: Sequence[str], k: int, people: Newcomers, items: Mapping[str, Evaluation]
+    curves: Mapping[str, Curve], exact: Sequence[str], k: int, people: Newcomers, items: Mapping[str, Evaluation]
 ) -> list[str]:
-    """The same on every machine: recall with the fewest and the most events known, to two digits; of models that learn by gradient, whether
-    they are above popularity with the most; who is judged.
+    """The same on every machine: with the most events known, recall to two digits of methods in closed form, named in `exact`; of the
+    others whether they are above popularity; who is judged.
     """
-    least, most = min(people.depths), max(people.depths)
+    most, metric = max(people.depths), f"recall@{k}"
+    values = {name: curve.by_depth[most].mean(metric) for name, curve in curves.items()}
+    floor = values.get("popularity")
     told = []
-    for name, curve in curves.items():
-        low, high = (curve.by_depth[depth].mean(f"recall@{k}") for depth in (least, most))
-        if name in learnt:
-            floor = curves["popularity"].by_depth[most].mean(f"recall@{k}") if "popularity" in curves else None
-            told.append(f"{name} {'not compared' if floor is None else 'above popularity' if high > floor else 'not above popularity'}")
-        else:
-            told.append(f"{name} {low:.2f} {high:.2f}")
+    for name, value in values.items():
+        beside = "not compared" if floor is None else "above popularity" if value > floor else "not above popularity"
+        told.append(f"{name} {value:.2f}" if name in exact else f"{name} {beside}")
     n = len(next(iter(items.values())).users) if items else 0
     return [*told, f"{len(people.users)} new people, {n} who liked a new item"]

@@ -23,7 +23,6 @@ from workbench.evaluation import (
 from workbench.policy import BASE, Facts, Judged, Kept, Pick, limits_hold
 from workbench.reporting.display import Figure, Note, Table
 from workbench.reporting.figures import tradeoff
-from workbench.reporting.record import pseudonym
 from workbench.reporting.retrieval import retrieval_verdict
 from workbench.reporting.suppression import Shown
 from workbench.reporting.verdict import Guardrail, Headline, Verdict
@@ -157,8 +156,7 @@ def trace_of_changed(data: Dataset, each: Judged, base: Judged, most: int = 15) 
         return Note("Nobody's list changed.")
     row = int(changed.argmax())
     frame = each.applied.trace(row, item_titles(data)).head(most)
-    who = pseudonym(data, data.user_ids[int(each.applied.pool.users[row])])
-    return Table(frame, f"Places of the candidates of {who}, the person whose list changed most, before and after each step.")
+    return Table(frame, "Places of the candidates of the person whose list changed most, before and after each step.")
 
 
 def policy_decision(pick: Pick, judged: Mapping[str, Judged], groups: Sequence[Slice], effect: float) -> Decision:
@@ -229,10 +227,11 @@ def _short_text(shortage: int, taken: Judged) -> str:
     return f"{shortage:,} of {n:,} lists are shorter than asked, for want of items that may be shown" if shortage else "no list is short"
 
 
-def checked_policies(early: Mapping[str, Judged], judged: Mapping[str, Judged], metric: str, kept: Kept) -> list[str]:
-    """The same on every machine: the metric of each policy on validation to two digits, whether every list keeps to its rules, what came of
-    the promise.
+def checked_policies(early: Mapping[str, Judged], judged: Mapping[str, Judged], metric: str, pick: Pick, kept: Kept) -> list[str]:
+    """The same on every machine: the metric on test to two digits, how many policies are within the limit, whether every list keeps to its
+    rules, what came of the promise.
     """
-    told = [f"{name}: {each.evaluation.mean(metric):.2f}" for name, each in early.items()]
+    told = [f"{name}: {each.evaluation.mean(metric):.2f}" for name, each in judged.items()]
     held = all(bool(limits_hold(each.applied).all()) for each in (*early.values(), *judged.values()))
-    return [*told, f"{len(early)} policies, rules {'hold' if held else 'are broken'}, promise {kept.call}"]
+    rules = "hold" if held else "are broken"
+    return [*told, f"{len(early)} policies, {len(pick.allowed)} within the limit, rules {rules}, promise {kept.call}"]
