@@ -174,7 +174,7 @@ def _check_share(name: str, value: float) -> None:
 
 
 def _check_slices(parameter: str, text: str, card: Card | None) -> None:
-    dimensions = {name for names in dimensions_in(text) for name in names}
+    dimensions = {name for names in dimensions_in(text, parameter) for name in names}
     known = {*BUILT_IN, *card.slices, *(column for column in card.privacy if column not in FIRST_CLASS)} if card else dimensions
     if parameter == "people" and card:
         known -= {"popularity", "time", *(name for name, by in card.slices.items() if by.table == "items")}

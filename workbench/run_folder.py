@@ -208,7 +208,7 @@ def hand_over_not_applicable(partial: Path, run: dict[str, Any], reason: str) ->
     stopped = False
     for cell in notebook.cells:
         if stopped:
-            cell.metadata["tags"] = [*cell.metadata.get("tags", []), "report-skip"]
+            cell.metadata["tags"] = list(dict.fromkeys([*cell.metadata.get("tags", []), "report-skip"]))
         elif any(output.output_type == "error" for output in cell.get("outputs", [])):
             cell.outputs = [nbformat.v4.new_output("stream", text=f"Not applicable, because {reason}")]
             stopped = True

@@ -280,9 +280,10 @@ def test_what_is_chosen_is_held_against_what_is_popular(gain, state):
     test = curves(curve("popularity", *POPULAR), curve("ease", *[gain] * 3))
     rails = verdict(test, switch(chosen, test, METRIC), effect=0.1).guardrails
     assert (rails[0].state, rails[0].text) == ("pass", "the split keeps its promises")
-    assert [rail.state for rail in rails[1:]] == [state, state]
+    told = 3 if isinstance(gain, float) and gain < 0.2 else 2  # in between it is said only where it is worse
+    assert [rail.state for rail in rails[1:]] == [state] * told
     assert rails[1].text.startswith("Ease against popularity with 0 events known: ")
-    assert rails[2].text.startswith("Ease against popularity with 5 events known: ")
+    assert rails[-1].text.startswith("Ease against popularity with 5 events known: ")
 
 
 def test_where_popularity_is_chosen_or_was_not_asked_for_it_is_held_against_nothing():

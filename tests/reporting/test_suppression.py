@@ -168,12 +168,16 @@ def test_of_fewer_people_than_the_least_no_group_is_shown(sizes):
     assert (found.groups, found.small) == ([], groups)
 
 
-def test_groups_of_nobody_and_groups_that_are_not_of_people_are_left_out_and_not_counted():
+def test_groups_of_nobody_are_left_out_and_slices_of_what_was_liked_stay_and_neither_is_counted():
     groups, n = partition("town", 3, 4, 60, 50)
     nobody, liked = group("town", "empty", [], n), Slice("genre", "war", truth=torch.ones(5, dtype=torch.bool))
     found = suppress([nobody, *groups, liked], n)
     plain = suppress(groups, n)
-    assert (labels(found.groups), labels(found.small), found.text) == (labels(plain.groups), labels(plain.small), plain.text)
+    assert (labels(found.groups), labels(found.small), found.text) == (
+        [*labels(plain.groups), "genre: war"],
+        labels(plain.small),
+        plain.text,
+    )
 
 
 def test_where_there_are_no_groups_there_is_nothing_to_hide():

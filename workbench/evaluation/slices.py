@@ -121,7 +121,7 @@ def all_slices(data: Dataset, holdout: Holdout) -> list[Slice]:
     return [each for found in dimensions if len(found) > 1 for each in found]
 
 
-def named_slices(data: Dataset, holdout: Holdout, text: str) -> list[Slice]:
+def named_slices(data: Dataset, holdout: Holdout, text: str, parameter: str = "slices") -> list[Slice]:
     """ "all", or dimensions separated by commas: a built-in one, a grouping of the card, any column; "a x b" is their intersections.
 
     Raises RequestError for a name that is none of these.
@@ -129,7 +129,7 @@ def named_slices(data: Dataset, holdout: Holdout, text: str) -> list[Slice]:
     if text.strip() == "all":
         return all_slices(data, holdout)
     found = []
-    for asked in dimensions_in(text):
+    for asked in dimensions_in(text, parameter):
         one, *others = (_dimension(data, holdout, name) for name in asked)
         for other in others:
             one = [both for a in one for b in other if (both := a & b).members(holdout).any()]
@@ -144,18 +144,18 @@ def people_slices(data: Dataset, holdout: Holdout, text: str = "all") -> list[Sl
     if text.strip() == "all":
         of_people = [name for name, by in data.card.slices.items() if by.table == "users"]
         text = ", ".join(["activity", *of_people, *(f"{a} x {b}" for a, b in combinations(of_people, 2))])
-    found = named_slices(data, holdout, text)
+    found = named_slices(data, holdout, text, "people")
     for each in found:
         if each.people is None or each.truth is not None:
             raise RequestError(f'people = "{text}": {each.dimension} is no grouping of people.')
     return found
 
 
-def dimensions_in(text: str) -> list[list[str]]:
+def dimensions_in(text: str, parameter: str = "slices") -> list[list[str]]:
     """[["activity"], ["gender", "age"]] out of "activity, gender x age". Raises RequestError for one without a name."""
     asked = [[name.strip() for name in part.split(" x ")] for part in text.split(",")]
     if not all(name for names in asked for name in names):
-        raise RequestError(f'slices = "{text}" should be "all", or dimensions separated by commas, like "activity, gender x age".')
+        raise RequestError(f'{parameter} = "{text}" should be "all", or dimensions separated by commas, like "activity, gender x age".')
     return asked
 
 

@@ -59,7 +59,7 @@ def curves_table(curves: Mapping[str, Curve], switching: Switching, methods: Met
         }
         regular = f"{curve.warm.mean(metric):.3f}" if curve.warm else ""
         rows.append({"method": curve.title, **told, "as regulars": regular})
-    absent = "".join(f" Not judged: {name}, because {why}." for name, why in methods.failed.items())
+    absent = "".join(f" Not judged: {name}, because {why.rstrip('.')}." for name, why in methods.failed.items())
     n = len(next(iter(next(iter(curves.values())).by_depth.values())).users)
     made = (
         f" The blend moves from {methods.made_of[0]} over {methods.made_of[1]} to {methods.made_of[2]}, {methods.trust.text}."
@@ -117,7 +117,7 @@ def switching_table(switching: Switching, curves: Mapping[str, Curve], effect: f
 def new_items_table(results: Mapping[str, Evaluation], metric: str, n_new: int, failed: Mapping[str, str]) -> Table | Note:
     """How well each method puts items that nobody had among the whole catalogue."""
     if not results:
-        return Note(f"Not applicable, because {'; '.join(failed.values()) or 'no method was asked for'}.")
+        return Note(f"Not applicable, because {'; '.join(failed.values()).rstrip('.') or 'no method was asked for'}.")
     first = next(iter(results.values()))
     k = first.ks[-1]
     rows = [
@@ -164,7 +164,7 @@ def exploration_table(worlds: Sequence[Mapping[str, Explored]]) -> Table:
             "cost of the first fifth": [100 * one.cost[early - 1] / early for one in each],
             "cost of all": [100 * one.cost[-1] / n for one in each],
         }
-        told = {title: over_worlds(values).text(1, sign=title.startswith("cost")) for title, values in columns.items()}
+        told = {title: _of_worlds(values, 1, sign=title.startswith("cost")) for title, values in columns.items()}
         shares = {"shows of cold items": [one.cold_share for one in each], "cold items tried": [one.cold_tried for one in each]}
         rows.append(
             {"policy": name.replace("_", " "), **told, **{title: f"{sum(values) / len(values):.0%}" for title, values in shares.items()}}
@@ -187,6 +187,11 @@ def over_worlds(values: Sequence[float]) -> Interval:
     return Interval(value, value - half, value + half, len(values))
 
 
+def _of_worlds(values: Sequence[float], digits: int = 3, *, sign: bool = False) -> str:
+    found = over_worlds(values)
+    return found.text(digits, sign=sign) if found.known else f"{found.value:{'+' if sign else ''}.{digits}f} (no interval, one world)"
+
+
 def loop_figure(loops: Mapping[str, Sequence[Sequence[Round]]]) -> Figure:
     return drawn_loop(loops)
 
@@ -206,11 +211,11 @@ def loop_table(loops: Mapping[str, Sequence[Sequence[Round]]]) -> Table:
     rows = []
     for title, worlds in loops.items():
         for place, name in ((0, "first"), (-1, "last")):
-            told = {text: over_worlds([getattr(world[place], key) for world in worlds]).text(3) for key, text in MEASURES.items()}
+            told = {text: _of_worlds([getattr(world[place], key) for world in worlds]) for key, text in MEASURES.items()}
             rows.append({"loop": title, "round": name, **told})
     with_it, without = list(loops.values())[-1], next(iter(loops.values()))
     gap = {
-        text: over_worlds([getattr(a[-1], key) - getattr(b[-1], key) for a, b in zip(with_it, without, strict=True)]).text(3, sign=True)
+        text: _of_worlds([getattr(a[-1], key) - getattr(b[-1], key) for a, b in zip(with_it, without, strict=True)], sign=True)
         for key, text in MEASURES.items()
     }
     rows.append({"loop": "difference", "round": "last", **gap})
@@ -234,8 +239,7 @@ def coldstart_verdict(
 ) -> Verdict:
     metric, single = switching.metric, curves[switching.single]
     findings = audit(parts)
-    everyone = {f"{curve.title}, {depth} known": each for curve in curves.values() for depth, each in curve.by_depth.items()}
-    first = next(iter(everyone.values()))
+    used = curves[switching.single].by_depth[min(curves[switching.single].by_depth)]
     return Verdict(
         headline=_headline(switching, curves, effect),
         numbers=_numbers(switching, curves, items, metric),
@@ -244,7 +248,7 @@ def coldstart_verdict(
             *(f"{name} was asked for and could not be judged: {why}" for name, why in methods.failed.items()),
             "New people are people of the log who were taken out of training; who came and never returned is not in it.",
             "Exploration and the closed loop are of made-up worlds: they show what can happen, not how much of it happens here.",
-            *limits_of(parts, findings, {single.name: first}, metric, effect),
+            *limits_of(parts, findings, {single.name: used}, metric, effect),
         ],
     )
 
@@ -256,7 +260,7 @@ def _headline(switching: Switching, curves: Mapping[str, Curve], effect: float) 
         return f"Use {single.title} however much is known: {sure}."
     told = []
     for first, last, chosen in switching.stretches:
-        known = f"{first} events" if first == last else f"{first} to {last} events"
+        known = _events(first) if first == last else f"{first} to {_events(last)}"
         told.append(f"{curves[chosen].title} with {known} known")
     calls = [(c, c.verdict(effect)) for c in switching.gains]
     if sure_ones := [c for c, call in calls if call in ("better", "worse")]:
@@ -275,7 +279,7 @@ def _numbers(switching: Switching, curves: Mapping[str, Curve], items: Mapping[s
         name = switching.chosen[depth]
         found = curves[name].by_depth[depth].interval(metric)
         numbers.append(
-            Headline(f"{depth} events known", f"{found.value:.3f}", f"{label(metric)} of {curves[name].title} · {_range(found)}")
+            Headline(f"{_events(depth)} known", f"{found.value:.3f}", f"{label(metric)} of {curves[name].title} · {_range(found)}")
         )
     regular = curves[switching.chosen[depths[-1]]].warm
     if regular is not None:
@@ -287,6 +291,10 @@ def _numbers(switching: Switching, curves: Mapping[str, Curve], items: Mapping[s
         found = items[best].interval(f"recall@{k}")
         numbers.append(Headline("New items", f"{found.value:.3f}", f"Recall@{k} of {items[best].title} · {_range(found)}"))
     return numbers
+
+
+def _events(n: int) -> str:
+    return f"{n} event{'' if n == 1 else 's'}"
 
 
 def _range(interval: Interval) -> str:
@@ -302,19 +310,19 @@ def _guardrails(
         for depth, name in asked.items():
             pair = {name: curves[name].by_depth[depth]}
             (c,) = compare_models(pair, curves[floor].by_depth[depth], switching.metric)
-            if depth in (min(asked), max(asked)):
+            if depth in (min(asked), max(asked)) or c.verdict(effect) == "worse":
                 rails.append(_against_floor(c, curves[name].title, depth, effect))
     if loops:
         with_it, without = list(loops.values())[-1], next(iter(loops.values()))
         gap = over_worlds([a[-1].coverage - b[-1].coverage for a, b in zip(with_it, without, strict=True)])
         told = f"exploration widens what a closed loop shows: coverage {gap.text(2, sign=True)} after the last round"
-        rails.append(Guardrail("pass" if gap.known and gap.low > 0 else "unknown", told))
+        rails.append(Guardrail("pass" if gap.low > 0 else "fail" if gap.high < 0 else "unknown", told))
     return rails
 
 
 def _against_floor(c: Comparison, title: str, depth: int, effect: float) -> Guardrail:
     call = c.verdict(effect)
-    told = f"{title} against popularity with {depth} events known: {c.difference.text(sign=True)}"
+    told = f"{title} against popularity with {_events(depth)} known: {c.difference.text(sign=True)}"
     state: Literal["pass", "fail", "unknown"] = "pass" if call == "better" else "unknown" if call == "too few to say" else "fail"
     return Guardrail(state, told)
 

@@ -114,7 +114,7 @@ def frames_table(result: Evaluation, shown: Shown, metrics: Sequence[str]) -> Ta
     rows = []
     for dimension in dict.fromkeys(each.dimension for each in shown.groups):
         of = [each for each in shown.groups if each.dimension == dimension]
-        if len(of) < 2:
+        if len(of) < 2 or _overlap(of):
             continue
         frame = metric_frame(result, of, metrics)
         for metric in metrics:
@@ -138,12 +138,18 @@ def frames_table(result: Evaluation, shown: Shown, metrics: Sequence[str]) -> Ta
     return Table(pd.DataFrame(rows), caption)
 
 
+def _overlap(groups: Sequence[Slice]) -> bool:
+    """Whether somebody is in two of them."""
+    return bool((sum(each.people.long() for each in groups if each.people is not None) > 1).any())  # type: ignore[union-attr]
+
+
 def activity_explains(result: Evaluation, shown: Shown, metric: str) -> Table | Note:
     """Each group against people of like activity."""
-    rows = []
+    rows, asked = [], False
     for each in shown.groups:
         if each.dimension in ("activity", "returning"):
             continue
+        asked = True
         found = adjusted_gap(result, each, metric)
         if found is None:
             continue
@@ -158,10 +164,12 @@ def activity_explains(result: Evaluation, shown: Shown, metric: str) -> Table | 
             }
         )
     if not rows:
-        return Note("Not applicable, because people are grouped by nothing but their activity.")
+        why = "no group has people of like activity beside it" if asked else "people are grouped by nothing but their activity"
+        return Note(f"Not applicable, because {why}.")
     caption = (
-        f"{label(metric)} of a group minus everybody else's, as it is, and within strata of people with about as many events, weighed "
-        "as the group's people lie in them. Each interval is on its own. Covered: share of the group with somebody alike on either side."
+        f"{label(metric)} of a group minus everybody else's, of those who are covered, and within strata of people with about as many "
+        "events, weighed as the group's people lie in them. Each interval is on its own. Covered: share of the group with somebody alike "
+        "on either side."
     )
     return Table(pd.DataFrame(rows), caption)
 
@@ -277,7 +285,8 @@ def _headline(gaps: Sequence[Gap], metric: str, title: str) -> str:
         return f"{title} cannot be held against groups of people: the data has no two that may be shown."
     worse = sorted((gap for gap in gaps if gap.significant and gap.difference.value < 0), key=lambda gap: gap.difference.value)
     if worse:
-        more = f" {len(worse) - 1} more of {len(gaps)} groups are served worse." if len(worse) > 1 else ""
+        others = len(worse) - 1
+        more = f" {others} more of {len(gaps)} groups {'is' if others == 1 else 'are'} served worse." if others else ""
         return f"{title} serves some people worse. {worse[0].sentence()}{more}"
     known = [gap for gap in gaps if gap.difference.known]
     if not known:

@@ -19,6 +19,7 @@ from workbench.evaluation import (
 )
 from workbench.reporting.display import Figure, Note, Table
 from workbench.reporting.figures import forest, windows_figure
+from workbench.reporting.suppression import Shown
 
 
 def slices_figure(decision: Decision) -> Figure | Note:
@@ -28,8 +29,8 @@ def slices_figure(decision: Decision) -> Figure | Note:
     return forest(decision.slices, (decision.chosen.title, decision.rival.title), decision.effect)
 
 
-def slices_table(decision: Decision) -> Table | Note:
-    """The same in numbers, the chosen model's own value beside."""
+def slices_table(decision: Decision, shown: Shown | None = None) -> Table | Note:
+    """The same in numbers, the chosen model's own value beside. shown: what was left out of the slices, to be said."""
     if decision.rival is None or not decision.slices:
         return Note("Not applicable, because only one model was tried.")
     rows = [
@@ -49,7 +50,7 @@ def slices_table(decision: Decision) -> Table | Note:
         "counts as relevant; the lists stay whole. Detectable: the smallest true difference shown with 80 % power; where it is above "
         f"{decision.effect:g} and nothing significant was seen there are too few people to say."
     )
-    return Table(pd.DataFrame(rows), caption)
+    return Table(pd.DataFrame(rows), f"{caption} {shown.text}".strip() if shown else caption)
 
 
 def activity_table(result: Evaluation, metric: str) -> Table:

@@ -186,7 +186,11 @@ def reranking_verdict(
 ) -> Verdict:
     taken = judged[pick.name]
     shortage = int(taken.applied.short.sum())
-    rails = [_kept_guardrail(pick, kept), Guardrail("pass" if not shortage else "unknown", _short_text(shortage, taken))]
+    rails = [
+        _kept_guardrail(pick, kept),
+        *_gained_guardrail(pick, kept),
+        Guardrail("pass" if not shortage else "unknown", _short_text(shortage, taken)),
+    ]
     whole = retrieval_verdict(decision, parts, evaluations(judged), ks, failed, rails)
     aim = taken.evaluation.interval(pick.aim)
     gained = kept.gained.difference
@@ -210,16 +214,26 @@ def _headline(pick: Pick, kept: Kept) -> str:
             f"No policy has more {label(pick.aim)} than the lists as ranked without losing more than {pick.most_lost:.1%} of "
             f"{label(pick.metric)} on validation: leave them as they are."
         )
-    bought = f"{label(pick.aim)} {kept.gained.difference.text(sign=True)}"
+    gained = kept.gained.difference
+    did = "buys" if gained.low > 0 else "loses" if gained.high < 0 else "does not surely buy"
+    bought = f"{did} {label(pick.aim)} {gained.text(sign=True)}"
     price = f"{label(pick.metric)} {kept.lost.difference.text(4, sign=True)}, where {-kept.most:+.4f} is allowed"
     said = {"kept": "keeps within the limit", "broken": "breaks the limit on test", "cannot tell": "may or may not keep within the limit"}
-    return f"“{pick.name}” buys {bought} and {said[kept.call]}: {price}."
+    return f"“{pick.name}” {bought} and {said[kept.call]}: {price}."
 
 
 def _kept_guardrail(pick: Pick, kept: Kept) -> Guardrail:
     state = {"kept": "pass", "broken": "fail", "cannot tell": "unknown"}[kept.call]
     told = f"{label(pick.metric)} of “{pick.name}” minus as ranked {kept.lost.difference.text(4, sign=True)}; {-kept.most:+.4f} is allowed"
     return Guardrail(state, told)  # type: ignore[arg-type]
+
+
+def _gained_guardrail(pick: Pick, kept: Kept) -> list[Guardrail]:
+    if pick.name == BASE:
+        return []
+    gained = kept.gained.difference
+    told = f"{label(pick.aim)} {gained.text(sign=True)}"
+    return [Guardrail("pass" if gained.low > 0 else "fail" if gained.high < 0 else "unknown", told)]
 
 
 def _short_text(shortage: int, taken: Judged) -> str:

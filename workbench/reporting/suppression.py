@@ -1,8 +1,8 @@
-"""Groups too small to be shown to everybody, and those that would give them away.
+"""Groups too small to be shown to everybody, and those that would give a few people away.
 
-What a page shows of groups are sums over their members, so a hidden group is given away where it is a sum or difference of shown ones, and
-so is a handful of people by two shown groups that differ by these alone. Hundepool et al., Statistical Disclosure Control, 2012, ch. 4,
-for tables; here for any groups of the same people.
+What a page shows of groups are sums over their members, so it shows too whatever is a sum of multiples of them. Nothing small may be: that
+is asked exactly, for any groups of the same people at once, as a whole-number programme. Hundepool et al., Statistical Disclosure Control,
+2012, ch. 4, for tables.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.optimize import Bounds, LinearConstraint, milp
 
 from workbench.evaluation import Slice
 
@@ -27,84 +28,72 @@ class Shown:
     small: list[Slice]
     """Those with fewer than `least` people."""
     beside: list[Slice]
-    """Those that would give one of them away."""
+    """Those from which, with the others, something of fewer than `least` people would follow."""
     least: int
 
     @property
     def text(self) -> str:
         """What was done, in a sentence; names the dimensions, not the groups. Empty where nothing was hidden."""
-        if not self.small:
+        hidden = [*self.small, *self.beside]
+        if not hidden:
             return ""
-        told = (
-            f"{len(self.small)} groups of fewer than {self.least} people are not shown"
-            if len(self.small) > 1
-            else (f"a group of fewer than {self.least} people is not shown")
-        )
-        also = f", nor {len(self.beside)} more that would give them away" if self.beside else ""
-        return f"{told[:1].upper()}{told[1:]}{also} ({', '.join(dict.fromkeys(each.dimension for each in self.small + self.beside))})."
+        dimensions = ", ".join(dict.fromkeys(each.dimension for each in hidden))
+        if not self.small:
+            return f"{_groups(len(hidden))} not shown, because fewer than {self.least} people would follow from it ({dimensions})."
+        told = f"{_groups(len(self.small), f' of fewer than {self.least} people')} not shown"
+        also = f", nor {len(self.beside)} more that would give {'it' if len(self.small) == 1 else 'them'} away" if self.beside else ""
+        return f"{told}{also} ({dimensions})."
+
+
+def _groups(n: int, which: str = "") -> str:
+    return f"A group{which} is" if n == 1 else f"{n} groups{which} are"
 
 
 def suppress(groups: Sequence[Slice], n: int, least: int = LEAST) -> Shown:
-    """groups: of people, of any dimensions, who may be in several; n: people judged, whose total is shown too. Without groups of nobody."""
+    """groups: of people, of any dimensions, who may be in several; n: people judged, whose total is shown too. Without groups of nobody;
+    slices of what was liked are of everybody's likes, and stay.
+    """
     there = [each for each in groups if each.people is not None and bool(each.people.any())]
     if not there:
-        return Shown(groups=[], small=[], beside=[], least=least)
+        return Shown(groups=[each for each in groups if each.people is None], small=[], beside=[], least=least)
     member = torch.stack([each.people for each in there if each.people is not None], dim=1).numpy()
-    atoms, counts = np.unique(np.concatenate([np.ones((n, 1), dtype=bool), member], axis=1), axis=0, return_counts=True)
-    table = atoms.astype(np.float64)  # column 0: everybody
+    kinds, counts = np.unique(np.concatenate([np.ones((n, 1), dtype=bool), member], axis=1), axis=0, return_counts=True)
+    table = kinds.astype(np.float64)  # which groups people of a kind are in; column 0: everybody
     sizes = counts @ table
     small = [place for place in range(1, table.shape[1]) if sizes[place] < least]
     hidden = list(small)
     while True:
         shown = [place for place in range(table.shape[1]) if place not in hidden]
-        given = _given_away(table, counts, shown, hidden, [each.dimension for each in there], least)
-        if given is None:
+        used = [shown[place] for place in _gives_away(table[:, shown], counts, least) if shown[place]]
+        if not used:
             break
-        hidden.append(given)
+        hidden.append(min(used, key=lambda place: (sizes[place], place)))
+    gone = [there[place - 1] for place in hidden]
     return Shown(
-        groups=[each for place, each in enumerate(there, start=1) if place not in hidden],
+        groups=[each for each in groups if each.people is None or (each in there and each not in gone)],
         small=[there[place - 1] for place in small],
         beside=[there[place - 1] for place in hidden if place not in small],
         least=least,
     )
 
 
-def _given_away(
-    table: Floats, counts: npt.NDArray[np.int64], shown: list[int], hidden: list[int], dimensions: Sequence[str], least: int
-) -> int | None:
-    """A shown group to be hidden too, the smallest that helps; None where nothing is given away.
+def _gives_away(table: Floats, counts: npt.NDArray[np.int64], least: int) -> list[int]:
+    """Places of shown groups of which a sum of multiples is a set of fewer than `least` people, and of somebody; the sum with the smallest
+    multiples. Empty where there is none.
 
-    table: float64 (atoms, groups): which groups the people of a kind are in; counts: how many people are of that kind.
+    table: float64 (kinds, groups): which groups people of a kind are in; counts: (kinds,), people of that kind. What is looked for is a
+    vector over kinds of 0 and 1, the people of the set, that equals table · multiples.
     """
-    sizes = counts @ table
-    by_size = sorted((place for place in shown if place), key=lambda place: (sizes[place], place))
-    for small in by_size:
-        for large in shown:
-            apart = table[:, large] - table[:, small]
-            if large != small and (apart >= 0).all() and 0 < counts @ apart < least:
-                return small
-    for target in _secrets(table, counts, hidden, dimensions, least):
-        if _spanned(table[:, shown], target):
-            for place in by_size:
-                if not _spanned(table[:, [each for each in shown if each != place]], target):
-                    return place
-            return by_size[0]
-    return None
-
-
-def _secrets(table: Floats, counts: npt.NDArray[np.int64], hidden: list[int], dimensions: Sequence[str], least: int) -> list[Floats]:
-    """What must not follow from what is shown: each small hidden group, and all hidden ones of a dimension together where these are few."""
-    found = [table[:, place] for place in hidden if counts @ table[:, place] < least]
-    for name in dict.fromkeys(dimensions):
-        together = table[:, [place for place in hidden if dimensions[place - 1] == name]].sum(1)
-        if 0 < counts @ together < least:
-            found.append(together)
-    return found
-
-
-def _spanned(columns: Floats, target: Floats) -> bool:
-    """Whether the target is a sum of multiples of these columns."""
-    if not columns.shape[1]:
-        return False
-    solved = np.linalg.lstsq(columns, target, rcond=None)[0]
-    return bool(np.abs(columns @ solved - target).max() < 1e-9)
+    kinds, groups = table.shape
+    same = LinearConstraint(np.hstack([np.eye(kinds), -table, table]), 0, 0)
+    few = LinearConstraint(np.concatenate([counts, np.zeros(2 * groups)])[None], 1, least - 1)
+    found = milp(
+        np.concatenate([np.zeros(kinds), np.ones(2 * groups)]),
+        constraints=[same, few],
+        integrality=np.concatenate([np.ones(kinds), np.zeros(2 * groups)]),
+        bounds=Bounds(0, np.concatenate([np.ones(kinds), np.full(2 * groups, np.inf)])),
+    )
+    if found.x is None:
+        return []
+    multiples = found.x[kinds : kinds + groups] - found.x[kinds + groups :]
+    return np.flatnonzero(np.abs(multiples) > 1e-6).tolist()
