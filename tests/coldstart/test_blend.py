@@ -154,6 +154,12 @@ def test_who_has_no_history_is_served_by_the_prior(trust):
     assert not ours.served_by_fallback.any()
 
 
+def test_what_needs_a_history_says_nothing_without_one_whatever_its_scores():
+    (none,), _ = judged((0,))
+    blend = EvidenceBlend([noise(1, personal=True), noise(2), noise(3)], Trust(content=1.0, behaviour=3.0))
+    assert not blend.score(none.batch(none.users)).any()
+
+
 def test_trusted_from_the_first_event_on_it_is_behaviour_itself_for_whoever_has_one():
     (some,), _ = judged((1,))
     behaviour, batch = noise(3), some.batch(some.users)
