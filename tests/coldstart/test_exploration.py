@@ -44,12 +44,14 @@ class Fixed:
 
     told: list
     seeds: list
+    offered: list
 
     def __init__(self, arms, learning_policy, seed):
         self.arms, self.place, self.is_contextual = list(arms), 0, False
         self.answers = []
         Fixed.told.append(self.answers)
         Fixed.seeds.append(seed)
+        Fixed.offered.append(self.arms)
 
     def fit(self, decisions, rewards):
         self.answers.append((list(decisions), list(rewards)))
@@ -66,7 +68,7 @@ class Fixed:
 
 @pytest.fixture
 def fixed(monkeypatch):
-    Fixed.told, Fixed.seeds = [], []
+    Fixed.told, Fixed.seeds, Fixed.offered = [], [], []
     monkeypatch.setattr(exploration_file, "MAB", Fixed)
     return Fixed
 
@@ -114,6 +116,11 @@ def test_what_was_tried_before_got_what_the_truth_says(fixed):
     worth = expected(alike, arms(alike, SETTING)[0])[0]
     for arm, chance in enumerate(worth):
         assert clicks[decisions == arm].mean() == pytest.approx(chance, abs=5 * np.sqrt(chance * (1 - chance) / 2000))
+
+
+def test_only_the_one_that_the_others_are_held_against_is_told_of_no_cold_item(fixed):
+    explore(world(), Setting(requests=3, warm=10, cold=5))
+    assert fixed.offered == [list(range(10)), *[list(range(15))] * len(POLICIES)]
 
 
 def test_who_is_told_of_no_cold_item_shows_none(found):

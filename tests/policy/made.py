@@ -103,7 +103,7 @@ def fits(limit: Limit, chosen: Sequence[int], item: int) -> bool:
 
 def slow_fill(start: Pool, gain: Callable[[int, list[int], int], float] | None = None) -> list[list[int]]:
     """The greedy as one would say it: of what is left and fits, the candidate with the largest gain, of equals the one placed higher; then
-    the others, unless the limits ended the list. gain: of the person's row, what is chosen, the candidate; None: the order there is.
+    the others. gain: of the person's row, what is chosen, the candidate; None: the order there is.
     """
     found = []
     for row, own in enumerate(listed(start.items)):
@@ -113,8 +113,7 @@ def slow_fill(start: Pool, gain: Callable[[int, list[int], int], float] | None =
             if not left:
                 break
             chosen.append(max(left, key=lambda item: gain(row, chosen, item) if gain else 0.0))
-        ended = start.limits and len(chosen) < start.k
-        found.append(chosen + [item for item in own if item not in chosen and not ended])
+        found.append(chosen + [item for item in own if item not in chosen])
     return found
 
 

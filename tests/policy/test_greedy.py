@@ -87,9 +87,11 @@ def test_by_hand():
     assert found.items.tolist() == [[0, 2, 1, 3]]
 
 
-def test_where_limits_leave_too_few_the_list_is_shorter_and_the_others_are_gone():
+def test_where_limits_leave_too_few_the_list_is_shorter_and_the_others_wait_behind_it():
     start = pool([[0, 1, 2, 3]], k=3).limited(Limit(groups=tensor([0, 0, 1, 1]), most=1))
-    assert keep_to_limits(start).items.tolist() == [[0, 2, -1, -1]]
+    found = keep_to_limits(start)
+    assert found.lists.tolist() == [[0, 2, -1]]
+    assert found.items.tolist() == [[0, 2, 1, 3]]
 
 
 def test_without_limits_nobody_is_dropped_where_candidates_are_fewer_than_places():

@@ -112,11 +112,11 @@ def _covered(lists: Tensor, inside: Tensor) -> Interval:
 
 def liked_shares(history: Interactions, users: Tensor, groups: Membership) -> Tensor:
     """float64 (n, g): what share of a person's liked history each group has, an item's weight shared among its groups; zeros where nothing
-    is known. p(g|u) of Steck (RecSys 2018), eq. 2, every event weighing alike. users: int64 (n,).
+    is known. p(g|u) of Steck (RecSys 2018), eq. 2, every event weighing alike. users: int64 (n,), -1 for strangers.
     """
-    asked = history.positives().batch(users)
+    asked = history.positives().batch(users.clamp(min=0))
     sums = torch.zeros(len(users), len(groups.names), dtype=torch.float64)
-    sums.index_add_(0, asked.rows, groups.shares[asked.items])
+    sums.index_add_(0, asked.rows, groups.shares[asked.items] * (users >= 0)[asked.rows, None])
     return sums / sums.sum(1, keepdim=True).clamp(min=1e-300)
 
 

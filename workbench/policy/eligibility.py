@@ -1,11 +1,11 @@
 """Hard rules: what may not be shown, to anybody or to a person. Each says which candidates it refuses."""
 
 import math
-from datetime import UTC, datetime
-from typing import Annotated, Literal
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from workbench.errors import RequestError
@@ -82,12 +82,17 @@ class Available(Eligibility):
     """Within the time in which an item is on offer, as two columns of the item table say: numbers, or dates in ISO 8601, UTC."""
 
     kind: Literal["available"]
-    at: str | float
-    """The moment that is asked about, in the columns' own terms."""
+    at: float | str
+    """The moment that is asked about, in the columns' own terms: a number, a text, or a date as TOML has it."""
     since: str = ""
     """The column with the first moment; an empty cell: not on offer yet."""
     until: str = ""
     """The column with the moment from which on it is not on offer; an empty cell: always."""
+
+    @field_validator("at", mode="before")
+    @classmethod
+    def _as_text(cls, at: Any) -> Any:
+        return at.isoformat() if isinstance(at, date) else at
 
     def check(self) -> None:
         if not self.since and not self.until:

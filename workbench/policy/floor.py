@@ -1,6 +1,8 @@
 """A share of all places for a group of items, at the least cost in relevance."""
 
+import math
 from dataclasses import replace
+from fractions import Fraction
 from typing import Annotated, Literal
 
 import torch
@@ -17,8 +19,8 @@ from workbench.policy.step import Step
 class Floor(Step):
     """The items of a group, a provider's say, get at least `share` of everybody's places together.
 
-    Greedy: of all people's swaps of an item outside of the group for a candidate inside, the cheapest in relevance first; the new item
-    takes the place of the old one. Without limits that is exact: a person's next swap is never cheaper than the one before.
+    Greedy: of all people's swaps of an item outside of the group for a candidate inside that limits allow, the cheapest in relevance first;
+    the new item takes the place of the old one. Without limits that is exact: a person's next swap is never cheaper than the one before.
     """
 
     kind: Literal["floor"]
@@ -39,8 +41,8 @@ class Floor(Step):
         inside = groups.member[:, groups.names.index(self.group)]
         kept = inside if pool.kept is None else inside | pool.kept
         listed, filled = pool.lists, pool.lists != NOTHING
-        wanted = -(-self.share * int(filled.sum()) // 1) - int((inside[listed] & filled).sum())
-        found = _swaps(pool, inside, kept, int(wanted)) if wanted > 0 else pool
+        wanted = math.ceil(Fraction(self.share).limit_denominator(1_000_000) * int(filled.sum())) - int((inside[listed] & filled).sum())
+        found = _swaps(pool, inside, kept, wanted) if wanted > 0 else pool
         return replace(found, kept=kept)
 
 
@@ -71,21 +73,30 @@ def _swaps(pool: Pool, inside: Tensor, kept: Tensor, wanted: int) -> Pool:
 def _cheapest(pool: Pool, order: Tensor, inside: Tensor, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """For each person the place to give up, the place to take from, and the relevance lost; infinite where no swap is left.
 
-    order: int64 (n, m), of the pool's places so far.
+    order: int64 (n, m), of the pool's places so far; lists are as long as they were.
     """
-    now = pool.ordered(order)
-    relevance, listed = pool.relevance.gather(1, order), torch.arange(order.shape[1]) < pool.k
-    outward = now.there & listed & ~kept[now.items]
-    out = torch.where(outward, relevance, torch.inf).flip(1).argmin(1)  # of equals the lowest place
-    out = order.shape[1] - 1 - out
-    inward = now.there & ~listed & inside[now.items]
-    for limit in pool.limits:
-        others = now.items.masked_fill(~listed, NOTHING).scatter(1, out[:, None], NOTHING)
-        inward &= _fits(limit.groups, limit.most, others[:, : pool.k], now.items)
-    into = torch.where(inward, relevance, -torch.inf).argmax(1)
-    rows = torch.arange(len(pool))
-    loss = torch.where(outward.any(1) & inward.any(1), relevance[rows, out] - relevance[rows, into], torch.inf)
-    return out, into, loss
+    now = replace(pool.ordered(order), listed=pool.in_list.sum(1))
+    relevance = pool.relevance.gather(1, order)
+    outward, inward = now.in_list & ~kept[now.items], now.there & ~now.in_list & inside[now.items]
+    given = torch.where(outward, relevance, torch.inf)
+    if not pool.limits:
+        out = now.items.shape[1] - 1 - given.flip(1).argmin(1)  # of equals the lowest place
+        into = torch.where(inward, relevance, -torch.inf).argmax(1)
+        rows = torch.arange(len(pool))
+        loss = given[rows, out] - relevance[rows, into]
+        return out, into, torch.where(inward.any(1), loss, torch.inf)
+    best = torch.full((len(pool),), torch.inf, dtype=torch.float64)
+    out, into = torch.zeros(2, len(pool), dtype=torch.int64)
+    for place in range(min(pool.k, now.items.shape[1]) - 1, -1, -1):
+        fitting, others = inward.clone(), now.items.masked_fill(~now.in_list, NOTHING)[:, : pool.k].clone()
+        others[:, place] = NOTHING
+        for limit in pool.limits:
+            fitting &= _fits(limit.groups, limit.most, others, now.items)
+        found, which = torch.where(fitting, relevance, -torch.inf).max(1)
+        better = given[:, place] - found < best
+        best = torch.where(better, given[:, place] - found, best)
+        out, into = torch.where(better, place, out), torch.where(better, which, into)
+    return out, into, best
 
 
 def _fits(groups: Tensor, most: int, listed: Tensor, items: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """What policies cost and what they buy: chosen on validation under a constraint, then judged on test."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -77,7 +78,8 @@ def choose(judged: Mapping[str, Evaluation], base: str, metric: str, aim: str, m
         raise unknown("aim", aim, judged[base].per_user)
     allowed = [name for name, each in judged.items() if name == base or _surely(each, judged[base], metric) >= -most_lost * whole]
     sign = 1 if METRICS[split_name(aim)[0]].direction == "higher" else -1
-    name = max(allowed, key=lambda name: (sign * judged[name].mean(aim), name == base))
+    worth = {name: sign * judged[name].mean(aim) for name in allowed}
+    name = max(allowed, key=lambda name: (-math.inf if math.isnan(worth[name]) else worth[name], name == base))
     return Pick(name=name, metric=metric, aim=aim, most_lost=most_lost, allowed=tuple(allowed))
 
 

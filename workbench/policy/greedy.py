@@ -1,6 +1,7 @@
 """Lists filled place by place, for many people at once: each place takes the candidate with the largest gain that no limit forbids."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -30,13 +31,12 @@ def fill(pool: Pool, gain: Callable[[Pool], Gain]) -> Pool:
     """The pool with its first `k` chosen by `gain`, the others after them in the order they had. gain: makes the gains of a block of
     people.
 
-    Where limits leave fewer than `k`, a list is shorter: what is left of its places holds nothing, and the candidates that no list may
-    take are dropped.
+    Where limits leave no room for `k`, a list is shorter, see `Pool.listed`.
     """
     blocks = pool.blocks(BLOCK)
     order, n_chosen = zip(*(_fill_block(block, gain(block)) for block in blocks), strict=True)
     ordered = pool.ordered(torch.cat(order))
-    return _without_the_rest(ordered, torch.cat(n_chosen)) if pool.limits else ordered
+    return replace(ordered, listed=torch.cat(n_chosen) if pool.limits else None)
 
 
 def _fill_block(pool: Pool, gain: Gain) -> tuple[Tensor, Tensor]:
@@ -63,8 +63,8 @@ def _fill_block(pool: Pool, gain: Gain) -> tuple[Tensor, Tensor]:
 
 
 def keep_to_limits(pool: Pool) -> Pool:
-    """The pool in the order it has, but for candidates for which a list has no room: those come after its first `k`, or, where fewer than
-    `k` are left, are dropped. A candidate at a time, so that everybody's are looked at at once.
+    """The pool in the order it has, but for candidates for which a list has no room: they come after it. A candidate at a time, everybody's
+    at once.
     """
     n, m = pool.items.shape
     counts = [limit.count(pool.items) for limit in pool.limits]
@@ -79,11 +79,4 @@ def keep_to_limits(pool: Pool) -> Pool:
             count.take(torch.full((n,), place), taken)
         chosen[:, place] = taken
         size += taken
-    ordered = pool.ordered((~chosen).long().argsort(dim=1, stable=True))
-    return _without_the_rest(ordered, size)
-
-
-def _without_the_rest(ordered: Pool, n_chosen: Tensor) -> Pool:
-    """What comes after the chosen ones is dropped where these are fewer than `k`: no list may take it."""
-    beyond = torch.arange(ordered.items.shape[1]) >= n_chosen[:, None]
-    return ordered.without(beyond & (n_chosen < ordered.k)[:, None])
+    return replace(pool.ordered((~chosen).long().argsort(dim=1, stable=True)), listed=size)

@@ -85,7 +85,7 @@ class _OfMany(Count):
     def __init__(self, limit: Limit, items: Tensor) -> None:
         words = limit.words
         self.words = torch.where((items == NOTHING)[:, :, None], 0, words[items])
-        self.layers = [torch.zeros(len(items), words.shape[1], dtype=torch.int64) for _ in range(limit.most)]
+        self.layers = [torch.zeros(len(items), words.shape[1], dtype=torch.int64) for _ in range(min(limit.most, items.shape[1] + 1))]
 
     def open(self) -> Tensor:
         full = self.layers[-1]

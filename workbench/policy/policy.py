@@ -72,15 +72,27 @@ class Applied:
     def trace(self, row: int, titles: Sequence[str]) -> pd.DataFrame:
         """One person's candidates that were in the list at some time: their place after each step, and what took them away."""
         places = [_places(stage, row) for stage in self.stages]
-        k, steps = self.pool.k, ["before", *(record.step for record in self.records)]
-        ever = {item for stage in places for item, place in stage.items() if place <= k}
+        listed = [int(stage.in_list[row].sum()) for stage in self.stages]
+        steps = _told_apart(["item", "before", *(record.step for record in self.records)])[1:]
+        ever = {item for stage, n in zip(places, listed, strict=True) for item, place in stage.items() if place <= n}
         rows = []
         for item in sorted(ever, key=lambda item: (places[-1].get(item, 10**9), places[0][item])):
             gone = next((name for name, stage in zip(steps, places, strict=True) if item not in stage), "")
             told = {name: str(stage[item]) if item in stage else "" for name, stage in zip(steps, places, strict=True)}
-            out = f"taken away: {gone}" if gone else "" if places[-1][item] <= k else "below the list"
+            out = f"taken away: {gone}" if gone else "" if places[-1][item] <= listed[-1] else "below the list"
             rows.append({"item": titles[item], **told, "": out})
         return pd.DataFrame(rows)
+
+
+def _told_apart(names: Sequence[str]) -> list[str]:
+    """Each name once: the second of a name is "name (2)"."""
+    found: list[str] = []
+    for name in names:
+        number, unique = 2, name
+        while unique in found:
+            unique, number = f"{name} ({number})", number + 1
+        found.append(unique)
+    return found
 
 
 def _places(pool: Pool, row: int) -> dict[int, int]:
@@ -93,9 +105,9 @@ class Policy:
 
     def __post_init__(self) -> None:
         """Raises RequestError for a step after one that it would undo."""
-        kinds = [step.model_dump()["kind"] for step in self.steps]
         for step in self.steps:
             step.check()
+        kinds = [step.model_dump()["kind"] for step in self.steps]
         if "floor" in kinds and (after := [kind for kind in kinds[kinds.index("floor") :] if kind != "floor"]):
             raise RequestError(f'"{after[0]}" comes after "floor" and would undo it: put the floor last.')
         if "randomise" in kinds and (after := kinds[kinds.index("randomise") + 1 :]):
@@ -162,10 +174,18 @@ def make_policy(steps: Sequence[dict[str, Any]], where: str = "the policy") -> P
     made = []
     for number, table in enumerate(steps, start=1):
         kind = table.get("kind")
+        if kind is None:
+            raise RequestError(f'{where}, step {number}, has no "kind"; docs/policy.md has the kinds of steps.')
         if kind not in KINDS:
             raise unknown(f"kind of step (step {number} of {where})", str(kind), KINDS)
+        for name, value in table.items():
+            if isinstance(value, bool):  # True is 1 to Python
+                raise RequestError(f'{where}, step {number} ("{kind}"), {name}: input should be a number or a text, not {value}.')
         try:
             made.append(_STEPS.validate_python(table))
+            made[-1].check()
+        except RequestError as error:
+            raise RequestError(f"{where}, step {number}: {error}") from None
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(str(each) for each in first["loc"][1:])

@@ -26,6 +26,8 @@ class Pool:
     """Places of a list."""
     limits: tuple[Limit, ...] = ()
     """What the first `k` keep to from here on, whoever orders them."""
+    listed: Tensor | None = None
+    """int64 (n,): how many of the first `k` a list has, where limits leave no room for more; None: as many as there are."""
     kept: Tensor | None = None
     """bool (n_items,): of groups that were given a floor; no later floor takes them out."""
     chances: Tensor | None = None
@@ -65,17 +67,23 @@ class Pool:
         """float64 (n, m) in [0, 1]: the score between the lowest and the highest of the person's candidates; 1 where all are equal, 0 where
         there is no item. What is traded against diversity is on one scale for everyone.
         """
-        low = self.scores.masked_fill(~self.there, torch.inf).amin(1, keepdim=True)
-        high = self.scores.masked_fill(~self.there, -torch.inf).amax(1, keepdim=True)
+        low = self.scores.masked_fill(~self.there, torch.inf).amin(1, keepdim=True) / 2  # halves: the spread of doubles is none
+        high = self.scores.masked_fill(~self.there, -torch.inf).amax(1, keepdim=True) / 2
         spread = high - low
-        scaled = torch.where(spread > 0, (self.scores - low) / spread, torch.ones_like(self.scores))
+        scaled = torch.where(spread > 0, (self.scores / 2 - low) / spread, torch.ones_like(self.scores))
         return torch.where(self.there, scaled, 0.0)
+
+    @cached_property
+    def in_list(self) -> Tensor:
+        """bool (n, m): the candidate is in the list."""
+        room = self.k if self.listed is None else self.listed[:, None]
+        return self.there & (torch.arange(self.items.shape[1]) < room)
 
     @property
     def lists(self) -> Tensor:
-        """int64 (n, k): the first `k`; NOTHING where there are fewer."""
-        short = self.k - self.items.shape[1]
-        return torch.nn.functional.pad(self.items[:, : self.k], (0, max(0, short)), value=NOTHING)
+        """int64 (n, k): what is in the list; NOTHING after its end."""
+        short, shown = self.k - self.items.shape[1], self.items.masked_fill(~self.in_list, NOTHING)
+        return torch.nn.functional.pad(shown[:, : self.k], (0, max(0, short)), value=NOTHING)
 
     def ordered(self, order: Tensor) -> Self:
         """In this order of places, int64 (n, m)."""
@@ -92,7 +100,11 @@ class Pool:
     def blocks(self, size: int) -> list[Self]:
         """The same, so many people at a time."""
         parts = zip(self.users.split(size), self.items.split(size), self.scores.split(size), strict=True)
-        return [replace(self, users=users, items=items, scores=scores) for users, items, scores in parts]
+        return [replace(self, users=users, items=items, scores=scores, listed=None) for users, items, scores in parts]
+
+    def some(self, rows: Tensor) -> Self:
+        """These people, int64 (r,), as often as they are named."""
+        return replace(self, users=self.users[rows], items=self.items[rows], scores=self.scores[rows], listed=None)
 
 
 def candidates(scorer: Scorer, holdout: Holdout, m: int, k: int, fallback: Scorer | None = None) -> Pool:

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from workbench.evaluation.ranking import NOTHING
 from workbench.policy.facts import Facts
-from workbench.policy.greedy import fill
+from workbench.policy.greedy import BLOCK, fill, keep_to_limits
 from workbench.policy.pool import Pool
 from workbench.policy.step import Step
 
-HALVINGS = 30
+HALVINGS = 20
+LEARNT_ON = 4000
 COLDEST, HOTTEST = 1e-3, 1e3
 
 
@@ -44,18 +45,23 @@ def draw(pool: Pool, share: float, seed: int) -> Pool:
 
 
 def temperature(pool: Pool, share: float, seed: int) -> float:
-    """T, by bisection over its logarithm; the hottest there is where even that moves too little."""
-    noise, base = _noise(pool, seed), utility(pool)
+    """T, by bisection over its logarithm, on draws of their own of LEARNT_ON people spread over the pool, again and again where there are
+    fewer: what is then shown has no part in it. The hottest there is where even that moves too little.
+    """
+    if not len(pool):
+        return 1.0
+    people = pool.some(torch.linspace(0, len(pool) - 1, LEARNT_ON).round().long())
+    noise = torch.from_numpy(np.random.default_rng([seed, 0]).gumbel(size=people.items.shape))
     low, high = np.log(COLDEST), np.log(HOTTEST)
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        low, high = (low, middle) if _moved(pool, base / np.exp(middle) + noise) > share else (middle, high)
+        low, high = (low, middle) if _moved(people, utility(people) / np.exp(middle) + noise) > share else (middle, high)
     return float(np.exp(low))
 
 
 def _noise(pool: Pool, seed: int) -> Tensor:
     """float64 (n, m): Gumbel draws, a person's own whoever else is asked."""
-    rows = [np.random.default_rng([seed, int(user) + 1]).gumbel(size=pool.items.shape[1]) for user in pool.users]
+    rows = [np.random.default_rng([seed, 1, int(user) + 1]).gumbel(size=pool.items.shape[1]) for user in pool.users]
     return torch.from_numpy(np.stack(rows)) if rows else torch.zeros(pool.items.shape, dtype=torch.float64)
 
 
@@ -99,10 +105,14 @@ class _Noisy:
         """Nothing changes."""
 
 
-def _moved(pool: Pool, scores: Tensor) -> float:
-    """Share of the filled places that hold another item than one of the first `k`, were there no limits."""
-    k = min(pool.k, scores.shape[1])
-    first = scores.masked_fill(~pool.there, -torch.inf).topk(k, dim=1).indices
+def _moved(pool: Pool, gains: Tensor) -> float:
+    """Share of the filled places that hold another item than one of the list before."""
+    if pool.limits:
+        parts = iter(gains.split(BLOCK))
+        shown, before = fill(pool, lambda _: _Noisy(next(parts))).lists, keep_to_limits(pool).lists
+        fresh = (shown != NOTHING) & ~(shown[:, :, None] == before[:, None, :]).any(2)
+        return float(fresh.sum() / (shown != NOTHING).sum().clamp(min=1))
+    k = min(pool.k, gains.shape[1])
+    first = gains.masked_fill(~pool.there, -torch.inf).topk(k, dim=1).indices
     filled = pool.there.sum(1).clamp(max=k)
-    ranks = torch.arange(k) < filled[:, None]
-    return float(((first >= k) & ranks).sum() / filled.sum().clamp(min=1))
+    return float(((first >= k) & (torch.arange(k) < filled[:, None])).sum() / filled.sum().clamp(min=1))
