@@ -27,7 +27,7 @@ class Trust:
 
     @property
     def text(self) -> str:
-        told = {0.0: "from the first event on", math.inf: "never"}
+        told = {0.0: "from the first event on", 1.0: "half after 1 event", math.inf: "never"}
         return "; ".join(
             f"{name} {told.get(at, f'half after {at:g} events')}" for name, at in (("content", self.content), ("behaviour", self.behaviour))
         )
@@ -56,7 +56,8 @@ def standard(scores: Tensor) -> Tensor:
     scores = scores.double()
     centred = scores - scores.mean(1, keepdim=True)
     spread = centred.square().mean(1, keepdim=True).sqrt()
-    return torch.where(spread > 0, centred / spread, torch.zeros_like(centred))
+    alike = scores.amax(1, keepdim=True) == scores.amin(1, keepdim=True)
+    return torch.where(alike, 0.0, centred / spread)
 
 
 class EvidenceBlend:

@@ -86,6 +86,7 @@ class _Table:
     def __init__(self, world: World, setting: Setting) -> None:
         truth, config = world.truth, world.config
         self.setting = setting
+        self.seed = int(np.random.SeedSequence([setting.seed, config.seed]).generate_state(1)[0])
         rng = np.random.default_rng([setting.seed, config.seed])
         warm, cold = np.flatnonzero(~truth.cold), np.flatnonzero(truth.cold)
         if len(warm) < setting.warm or len(cold) < setting.cold:
@@ -104,7 +105,7 @@ class _Table:
     def play(self, learning: Any, *, cold: bool) -> npt.NDArray[np.int64]:
         """int64 (requests,): the items that a policy shows, by their place in `items`. cold: whether it is told of the cold ones."""
         setting, n_before = self.setting, len(self.before)
-        bandit = MAB(arms=list(range(setting.warm)), learning_policy=learning, seed=setting.seed)
+        bandit = MAB(arms=list(range(setting.warm)), learning_policy=learning, seed=self.seed)
         contextual = {"contexts": self.contexts[:n_before]} if bandit.is_contextual else {}
         bandit.fit(self.before, self.before_clicks, **contextual)
         for arm in range(setting.warm, len(self.items)) if cold else ():

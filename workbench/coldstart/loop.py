@@ -57,7 +57,8 @@ def closed_loop(world: World, model: str = "ials", *, share: float = 0.0, rounds
     found = []
     for number in range(rounds):
         log = interactions(pairs, config.n_users, config.n_items)
-        lists = _lists(create(model).fit(log), log, k, share, seed * 1000 + number)
+        own = int(np.random.SeedSequence([config.seed, seed, number]).generate_state(1)[0])
+        lists = _lists(create(model).fit(log), log, k, share, own)
         found.append(_told(lists, chance, looked, head, truth.cold))
         luck = np.random.default_rng([config.seed, seed, number]).random((2, config.n_users, config.n_items))
         pairs = [*pairs, *_answers(lists, chance, looked, luck)]

@@ -67,10 +67,14 @@ def train_methods(
     made, side = Methods(), how.side or Side()
     if models := [name for name in names if name not in OTHERS]:
         fallback = create("popularity").fit(parts.train)
-        trained = search_all(models, parts, metric, tuned=False, how=how, ks=(int(metric.split("@")[1]),), fallback=fallback)
-        made.failed |= trained.failed
-        for name, choice in trained.choices.items():
-            made.early[name], made.late[name], made.seconds[name] = choice.early, choice.models[0], choice.seconds
+        try:
+            trained = search_all(models, parts, metric, tuned=False, how=how, ks=(int(metric.split("@")[1]),), fallback=fallback)
+        except Exception as error:  # none of the models: what needs none may still do
+            made.failed |= dict.fromkeys(models, reason(error))
+        else:
+            made.failed |= trained.failed
+            for name, choice in trained.choices.items():
+                made.early[name], made.late[name], made.seconds[name] = choice.early, choice.models[0], choice.seconds
     makers: dict[str, Callable[[Interactions], Scorer]] = {
         "content": lambda _: _content(side),
         "same_groups": lambda log: _same_groups(side, log),
@@ -82,7 +86,7 @@ def train_methods(
                 made.early[name], made.late[name] = makers[name](parts.train), makers[name](parts.fit_on)
             except NotApplicable as error:
                 made.failed[name] = reason(error)
-    if "evidence_blend" in names and valid is not None:
+    if "evidence_blend" in names:
         _add_blend(made, valid, metric)
     if not made.late:
         raise NotApplicable("; ".join(made.failed.values()))
@@ -91,16 +95,21 @@ def train_methods(
     return made
 
 
-def _add_blend(made: Methods, valid: Newcomers, metric: str) -> None:
+def _add_blend(made: Methods, valid: Newcomers | None, metric: str) -> None:
     """Of the first prior there is, of the texts or else the groups, and of the personal model that is best with the most known."""
     prior = next((name for name in PRIORS if name in made.early), None)
     content = next((name for name in ("content", "same_groups") if name in made.early), None)
     kinds = {name: scorer for name, scorer in made.early.items() if name not in OTHERS and scorer.personal and scorer.inductive}
+    if valid is None:
+        made.failed["evidence_blend"] = "a blend is learnt on new people of validation"
+        return
     if prior is None or content is None or not kinds:
         made.failed["evidence_blend"] = "a blend needs something popular, something by content and a model that works from histories"
         return
     k, most = int(metric.split("@")[1]), valid.depths[max(valid.depths)]
-    best = by_mean({name: evaluate(scorer, most, name=name, ks=(k,)) for name, scorer in kinds.items()}, metric)[0]
+    best = by_mean(
+        {name: evaluate(scorer, most, name=name, ks=(k,), fallback=made.early[prior]) for name, scorer in kinds.items()}, metric
+    )[0]
     made.made_of = (prior, content, best)
     made.trust, _ = learn_trust([made.early[name] for name in made.made_of], list(valid.depths.values()), metric)
     for scorers in (made.early, made.late):

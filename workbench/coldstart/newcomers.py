@@ -41,7 +41,7 @@ class Newcomers:
 def newcomers(parts: Split, part: str = "test", depths: Sequence[int] = DEPTHS) -> Newcomers:
     """The new people of "valid" or "test", and each depth as a holdout.
 
-    New is who has no event in what models learn from before that part is judged. By the split `new_user` these are people at random; by one
+    New is who has no event before the part. By the split `new_user` these are people at random; by one
     moment for everyone those who came after it. Events are in order of time, those of one moment as the split's seed deals them.
 
     Raises NotApplicable where the split has no new people, or none with enough events and something liked; RequestError for depths that do
@@ -65,9 +65,9 @@ def newcomers(parts: Split, part: str = "test", depths: Sequence[int] = DEPTHS) 
 
 
 def _events_of_new(parts: Split, part: str) -> Interactions:
-    """Everything of the people who have an event in the part and none in what models learn from."""
+    """Everything of the people who have an event in the part and none in a part before it."""
     theirs: Interactions = getattr(parts, part)
-    new = (theirs.events_per_user > 0) & (_log(parts, part).events_per_user == 0)
+    new = (theirs.events_per_user > 0) & (_before(parts, part).events_per_user == 0)
     own = theirs.plus(parts.known.select(new[parts.known.users])) if len(parts.known) else theirs
     own = own.select(new[own.users])
     if not len(own):
@@ -80,16 +80,21 @@ def _log(parts: Split, part: str) -> Interactions:
     return parts.train if part == "valid" else parts.fit_on
 
 
+def _before(parts: Split, part: str) -> Interactions:
+    """What is known of everybody when the part is judged, learnt from or not."""
+    return parts.train if part == "valid" else parts.train.plus(parts.valid)
+
+
 def _holdout(parts: Split, part: str, name: str, truth: Interactions, known: Interactions, seen: Interactions, people: Tensor) -> Holdout:
-    """known: of the new people; others' events are what is learnt from."""
-    log, whole = _log(parts, part), parts.holdout(part)
+    """known: of the new people; of others everything before the part."""
+    before, whole = _before(parts, part), parts.holdout(part)
     return Holdout.build(
         label=f"{whole.label}:{name}",
         truth=truth,
         people=people,
-        history=log.plus(known),
-        seen=None if parts.repeats else log.plus(seen),
-        trained=log.events_per_user > 0,
+        history=before.plus(known),
+        seen=None if parts.repeats else before.plus(seen),
+        trained=_log(parts, part).events_per_user > 0,
         ties=parts.ties,
         ledger=whole.ledger,
     )

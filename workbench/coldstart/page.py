@@ -40,7 +40,7 @@ class NewItems:
 
     results: dict[str, Evaluation]
     n_new: int
-    """Such items, liked by anybody or not."""
+    """Such items in the test part, liked by anybody or not."""
     failed: dict[str, str]
 
 
@@ -59,7 +59,7 @@ def judge_new_items(
         return NewItems(results={}, n_new=0, failed={"new items": str(error)})
     popular, depth = create("popularity").fit(parts.fit_on), tuple(k for k in ks if k <= data.n_items)
     results = {name: evaluate(scorer, holdout, name=name, ks=depth, fallback=popular) for name, scorer in made.late.items()}
-    return NewItems(results=results, n_new=int(unmet(parts).sum()), failed=made.failed)
+    return NewItems(results=results, n_new=int((unmet(parts) & (parts.test.events_per_item > 0)).sum()), failed=made.failed)
 
 
 def in_closed_form(names: Sequence[str]) -> list[str]:

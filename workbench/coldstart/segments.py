@@ -66,6 +66,7 @@ def person_segments(data: Dataset, sensitive: Collection[str] = ()) -> dict[str,
             segment[codes] = place
         found[name] = segment
     if not found:
-        why = f"; {', '.join(sorted(guarded))} are sensitive and not allowed by name" if guarded else ""
+        are = "is" if len(guarded) == 1 else "are"
+        why = f"; {', '.join(sorted(guarded))} {are} sensitive and not allowed by name" if guarded else ""
         raise NotApplicable(f"the card names no grouping of people that may be learnt from{why}")
     return found

@@ -68,13 +68,15 @@ def choose(judged: Mapping[str, Evaluation], base: str, metric: str, aim: str, m
     """judged: on validation, by name. base: the lists as ranked. aim: "diversity@10", say.
 
     A policy is allowed where what it loses and one standard error of that are no more than may be lost: the best of many looks better than
-    it is (Breiman et al., Classification and Regression Trees, 1984, have that rule). Raises RequestError for an aim that nobody was judged
-    by and for a share outside of [0, 1].
+    it is (Breiman et al., Classification and Regression Trees, 1984, have that rule). Raises RequestError for an aim that is no
+    metric, NotApplicable for one that the data cannot feed and for a share outside of [0, 1].
     """
     if not 0 <= most_lost <= 1:
         raise RequestError(f"most_lost = {most_lost:g} should be between 0 and 1.")
     whole = judged[base].mean(metric)
     if aim not in judged[base].per_user:
+        if split_name(aim)[0] in METRICS:
+            raise NotApplicable(f"lists cannot be judged by {aim}: {METRICS[split_name(aim)[0]].needs} are missing; aim for novelty, say.")
         raise unknown("aim", aim, judged[base].per_user)
     allowed = [name for name, each in judged.items() if name == base or _surely(each, judged[base], metric) >= -most_lost * whole]
     sign = 1 if METRICS[split_name(aim)[0]].direction == "higher" else -1

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.sparse import csr_array
-from scipy.sparse.linalg import svds
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -90,6 +89,8 @@ class LikeVectors:
         return normalize((vectors[items] * real[:, :, None]).sum(1), dim=1) @ vectors.T
 
 
+ROUNDING = 1e-8
+"""Length up to which a text's vector, of length 1 before it is reduced, is nothing but rounding."""
 TEXTS = ("tfidf", "sentences")
 """Ways of making vectors of texts."""
 
@@ -97,7 +98,8 @@ TEXTS = ("tfidf", "sentences")
 def text_vectors(texts: Sequence[str] | None, by: Literal["tfidf", "sentences"] = "tfidf", dimensions: int = 64) -> Tensor | None:
     """float32 (n_items, d), rows of length 1 or 0: vectors of the items' texts, by code; None where nothing is said of any.
 
-    tfidf: the `dimensions` leading singular vectors of (1 + ln tf) · ln(N / n), rows of length 1 (Deerwester et al., JASIS 1990).
+    tfidf: the `dimensions` leading singular vectors of (1 + ln tf) · ln(N / n), rows of length 1 (Deerwester et al., JASIS 1990), by
+    Halko, Martinsson and Tropp's randomised method (SIAM Review 2011).
     sentences: all-MiniLM-L6-v2 (Reimers and Gurevych, EMNLP 2019), out of the extra `text`. Raises RequestError where it is not installed.
     """
     if texts is None or not any(text.strip() for text in texts):
@@ -106,16 +108,21 @@ def text_vectors(texts: Sequence[str] | None, by: Literal["tfidf", "sentences"] 
 
 
 def _latent(texts: Sequence[str], dimensions: int) -> Tensor | None:
+    from sklearn.utils.extmath import randomized_svd  # takes a second
+
     counts = _counts(texts)
     if not counts.nnz:
         return None
     rarity = np.log(counts.shape[0] / np.bincount(counts.indices, minlength=counts.shape[1]))
-    table, rank = _tfidf(counts, rarity), min(dimensions, min(counts.shape) - 1)
-    if rank < 1 or not table.nnz or not table.data.any():
-        return torch.from_numpy(table.toarray()).float()
-    left, sizes, right = svds(table, k=rank, v0=np.ones(min(table.shape)))
-    signs = np.sign(right[np.arange(rank), np.abs(right).argmax(1)])  # a singular vector's sign is anybody's
-    return normalize(torch.from_numpy(left * sizes * signs).float(), dim=1)
+    table = _tfidf(counts, rarity)
+    if dimensions < min(counts.shape):
+        left, sizes, right = randomized_svd(table, dimensions, n_iter=7, random_state=0)  # ARPACK draws anew from call to call
+    else:
+        left, sizes, right = np.linalg.svd(table.toarray(), full_matrices=False)
+    signs = np.sign(right[np.arange(len(sizes)), np.abs(right).argmax(1)])  # a singular vector's sign is anybody's
+    vectors = left * sizes * signs
+    vectors[np.linalg.norm(vectors, axis=1) < ROUNDING] = 0.0
+    return normalize(torch.from_numpy(vectors), dim=1).float()
 
 
 def _sentences(texts: Sequence[str]) -> Tensor:
