@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.sparse import csr_array
+from scipy.sparse.linalg import eigsh
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -98,8 +99,7 @@ TEXTS = ("tfidf", "sentences")
 def text_vectors(texts: Sequence[str] | None, by: Literal["tfidf", "sentences"] = "tfidf", dimensions: int = 64) -> Tensor | None:
     """float32 (n_items, d), rows of length 1 or 0: vectors of the items' texts, by code; None where nothing is said of any.
 
-    tfidf: the `dimensions` leading singular vectors of (1 + ln tf) · ln(N / n), rows of length 1 (Deerwester et al., JASIS 1990), by
-    Halko, Martinsson and Tropp's randomised method (SIAM Review 2011).
+    tfidf: the `dimensions` leading singular vectors of (1 + ln tf) · ln(N / n), rows of length 1 (Deerwester et al., JASIS 1990).
     sentences: all-MiniLM-L6-v2 (Reimers and Gurevych, EMNLP 2019), out of the extra `text`. Raises RequestError where it is not installed.
     """
     if texts is None or not any(text.strip() for text in texts):
@@ -108,19 +108,20 @@ def text_vectors(texts: Sequence[str] | None, by: Literal["tfidf", "sentences"] 
 
 
 def _latent(texts: Sequence[str], dimensions: int) -> Tensor | None:
-    from sklearn.utils.extmath import randomized_svd  # takes a second
-
     counts = _counts(texts)
     if not counts.nnz:
         return None
     rarity = np.log(counts.shape[0] / np.bincount(counts.indices, minlength=counts.shape[1]))
     table = _tfidf(counts, rarity)
-    if dimensions < min(counts.shape):
-        left, sizes, right = randomized_svd(table, dimensions, n_iter=7, random_state=0)  # ARPACK draws anew from call to call
+    if dimensions < min(table.shape):
+        by_items = table.shape[0] <= table.shape[1]
+        gram = table @ table.T if by_items else table.T @ table
+        values, found = eigsh(gram, k=dimensions, rng=np.random.default_rng(0))  # svds draws its restarts anew from call to call
+        vectors = found * np.sqrt(values.clip(min=0.0)) if by_items else table @ found
     else:
-        left, sizes, right = np.linalg.svd(table.toarray(), full_matrices=False)
-    signs = np.sign(right[np.arange(len(sizes)), np.abs(right).argmax(1)])  # a singular vector's sign is anybody's
-    vectors = left * sizes * signs
+        left, sizes, _ = np.linalg.svd(table.toarray(), full_matrices=False)
+        vectors = left * sizes
+    vectors *= np.sign(vectors[np.abs(vectors).argmax(0), np.arange(vectors.shape[1])])  # a singular vector's sign is anybody's
     vectors[np.linalg.norm(vectors, axis=1) < ROUNDING] = 0.0
     return normalize(torch.from_numpy(vectors), dim=1).float()
 
