@@ -9,7 +9,6 @@ import re
 import tomllib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, StrictBool, StrictFloat, StrictInt, StrictStr, TypeAdapter
@@ -22,11 +21,12 @@ from workbench.data.snapshot import catalogue_size
 from workbench.errors import RequestError, WorkError, names_in, unknown
 from workbench.evaluation import check_cutoff
 from workbench.evaluation.item_groups import POPULARITY
+from workbench.evaluation.popularity import BANDS
 from workbench.evaluation.slices import BUILT_IN, dimensions_in
 from workbench.features import parse_columns, parse_groups
 from workbench.models import parse_name, parse_names
 from workbench.paths import home
-from workbench.policy import AIMS, parse_steps, read_policy
+from workbench.policy import AIMS, parse_steps, policy_of, policy_text
 from workbench.ranking import MOST_PERIODS, parse_rankers
 from workbench.retrieval import TEXTS as WAYS
 from workbench.retrieval import parse_budget, parse_sources
@@ -95,6 +95,11 @@ def _is_finite_number(text: str) -> bool:
         return False
 
 
+def with_texts_of_files(values: Mapping[str, Value]) -> dict[str, Value]:
+    """The same with the text of each file that a parameter names: a kernel has another working directory, and a run is whole by itself."""
+    return {name: policy_text(str(value)) if name in FILES and value else value for name, value in values.items()}
+
+
 def check_ranges(values: Mapping[str, Value], given: Collection[str]) -> None:
     """Raises RequestError for a value no notebook can work with. Each name means the same in every notebook; cheap checks come first.
 
@@ -127,12 +132,14 @@ TEXTS: Mapping[str, Callable[[str], object]] = {
     "model": parse_name,
     "steps": parse_steps,
     "aim": lambda text: _one_of("aim", text, AIMS),
-    "policy": lambda text: read_policy(Path(text)) if text else None,
+    "policy": lambda text: policy_of(text) if text else None,
 }
 """What raises RequestError for a text that no notebook can work with."""
+ANY = {"items": "all", "by": "auto"}
+"""What each may say in place of a name."""
 LEAST: Mapping[str, int] = {"k": 1, "trainings": 1, "candidates": 1, "least": 1, "worlds": 2, "requests": 100, "rounds": 2}
 FILES = ("policy",)
-"""Parameters that name a file, whose content decides the result as their own text does."""
+"""Parameters that may name a file: a run is handed its text, which decides the result and is kept with it."""
 
 
 def _one_of(kind: str, text: str, known: Collection[str]) -> None:
@@ -151,7 +158,7 @@ def _check_texts(values: Mapping[str, Value]) -> None:
                 raise unknown("refit policy", value, REFITS)
             case "slices" | "people", str() if value.strip() != "all":
                 _check_slices(name, value, load_card(str(values["dataset"])) if "dataset" in values else None)
-            case "items" | "by" | "group", str() if value.strip() not in ("all", "auto") and "dataset" in values:
+            case "items" | "by" | "group", str() if value.strip() != ANY.get(name) and "dataset" in values:
                 _check_item_groupings(name, value, load_card(str(values["dataset"])))
 
 
@@ -183,16 +190,21 @@ def _check_slices(parameter: str, text: str, card: Card | None) -> None:
 
 
 def _check_item_groupings(parameter: str, text: str, card: Card) -> None:
-    """ "popularity, genre", or one of them, or "popularity: tail"; what table a column is of is known when the data are."""
-    asked = [text.partition(":")[0].strip()] if parameter == "group" else names_in(text)
+    """items: "popularity, genre"; by: one of them; group: "popularity: tail". What table a column is of is known when the data are."""
+    of, colon, which = (part.strip() for part in text.partition(":"))
+    asked = names_in(text) if parameter == "items" else [of if parameter == "group" else text.strip()]
+    wanted = {"items": "a grouping of items", "by": "one grouping of items", "group": "a grouping of items and one of its groups"}[
+        parameter
+    ]
+    if not all(asked) or not asked or (parameter == "group" and not (colon and which)):
+        raise RequestError(f'{parameter} = "{text}" should name {wanted}{", like popularity: tail" if parameter == "group" else ""}.')
     of_people = {name for name, by in card.slices.items() if by.table == "users"}
     known = {POPULARITY, *card.slices, *(column for column in card.privacy if column not in FIRST_CLASS)} - of_people
-    if not asked or (parameter == "group" and not text.partition(":")[2].strip()):
-        wanted = "a grouping of items and one of its groups, like popularity: tail" if parameter == "group" else "a grouping of items"
-        raise RequestError(f'{parameter} = "{text}" should name {wanted}.')
     for name in asked:
         if name not in known:
             raise unknown("grouping of items", name, known)
+    if parameter == "group" and of == POPULARITY and which not in BANDS:
+        raise unknown("group of popularity", which, BANDS)
 
 
 def check_against_data(values: Mapping[str, Value], given: Collection[str]) -> None:

@@ -25,7 +25,6 @@ from workbench.data import load_dataset
 from workbench.data.source import sha256_of
 from workbench.environment import code_state, packages_hash
 from workbench.files import publish_folder, sync, write_json
-from workbench.parameters import FILES
 from workbench.paths import checked_name, home
 from workbench.reporting.html import report_html
 from workbench.reporting.record import FOUND, read_run, validate_run, write_run
@@ -65,12 +64,9 @@ def describe_run(path: Path, parameters: dict[str, Any], profile: str) -> dict[s
 
 
 def digest(path: Path, run: dict[str, Any]) -> str:
-    """8 hex, the end of a run's name, over what decides its result: the notebook's cells, parameters and the files they name, snapshot,
-    code, environment.
-    """
+    """8 hex, the end of a run's name, over what decides its result: the notebook's cells, parameters, snapshot, code, environment."""
     cells = [cell.source for cell in nbformat.read(path, as_version=4).cells]
     decides = [path.stem, cells, run["parameters"], run["dataset"], run["code"], run["environment"]]
-    decides += [Path(run["parameters"][name]).read_text(encoding="utf-8") for name in FILES if run["parameters"].get(name)]
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:8]
 
 

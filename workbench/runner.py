@@ -24,7 +24,7 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
 from workbench.errors import NotApplicable, WorkError, unknown
-from workbench.parameters import Parameter, check_against_data, check_ranges, declared, load_plans, resolve
+from workbench.parameters import Parameter, check_against_data, check_ranges, declared, load_plans, resolve, with_texts_of_files
 from workbench.paths import RUN_FOLDER, checked_name, home
 from workbench.reporting.record import FOUND
 from workbench.run_folder import claimed_folder, complete_killed_runs, complete_run, describe_run, finished_run, hand_over_not_applicable
@@ -85,7 +85,7 @@ def resolve_parameters(name: str, given: Mapping[str, Any], profile: str) -> dic
     from_profile = plan.full if plan and profile == "full" else {}
     values = resolve(notebook, known, {**from_profile, **given})
     check_ranges(values, given.keys())
-    return values
+    return with_texts_of_files(values)
 
 
 def run(name: str, given: Mapping[str, Any], profile: str = "quick", cell_timeout: int = CELL_TIMEOUT, resume: bool = False) -> Run:

@@ -1,7 +1,7 @@
 """Serving who and what is new: protocols, methods, curves over what is known, exploration in a world with known truth."""
 
 from workbench.coldstart.blend import EvidenceBlend, Trust, learn_trust
-from workbench.coldstart.curves import Curve, Switching, curves, switch
+from workbench.coldstart.curves import Curve, Switching, against_floor, curves, switch
 from workbench.coldstart.exploration import Explored, Setting, explore
 from workbench.coldstart.loop import Round, closed_loop
 from workbench.coldstart.methods import Methods, parse_methods, train_methods
@@ -22,6 +22,7 @@ __all__ = [
     "Setting",
     "Switching",
     "Trust",
+    "against_floor",
     "closed_loop",
     "curves",
     "curves_by_time",

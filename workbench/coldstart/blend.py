@@ -13,6 +13,7 @@ from workbench.errors import NotApplicable
 from workbench.evaluation import METRICS, Scorer, split_name
 from workbench.evaluation.lists import Lists
 from workbench.evaluation.ranking import top_k
+from workbench.evaluation.scoring import SCORE_BYTES
 
 TRUST_AT = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0, math.inf)
 """Events after which half of the weight has moved; 0: from the first event on, infinite: never."""
@@ -85,25 +86,44 @@ def _parts(scorers: Sequence[Scorer], batch: UserBatch) -> list[Tensor]:
     return found
 
 
-def learn_trust(scorers: Sequence[Scorer], holdouts: Sequence[Holdout], metric: str) -> tuple[Trust, float]:
-    """The trust with the best mean of `metric` over all depths, and that mean; of equals the one that trusts behaviour first.
+class HalfAndHalf:
+    """Two scorers, each for the people of one half: a blend is judged on people whose half did not teach it."""
 
-    scorers: prior, content, behaviour, trained on what came before. holdouts: one for each depth. Raises NotApplicable where nobody is
-    judged.
+    title = EvidenceBlend.title
+    inductive = True
+    personal = False
+
+    def __init__(self, first: Scorer, second: Scorer, in_first: Tensor) -> None:
+        """in_first: bool (n_users,)."""
+        self.first, self.second, self.in_first = first, second, in_first
+
+    def score(self, batch: UserBatch) -> Tensor:
+        """float64 (batch, n_items)."""
+        mine = self.in_first[batch.users.clamp(min=0)]
+        return torch.where(mine[:, None], self.first.score(batch), self.second.score(batch))
+
+
+def learn_trust(scorers: Sequence[Scorer], holdouts: Sequence[Holdout], metric: str, among: Tensor | None = None) -> Trust:
+    """The trust with the best mean of `metric` over all depths; of equals the one that trusts behaviour first.
+
+    scorers: prior, content, behaviour, trained on what came before. holdouts: one for each depth. among: bool (n_users,), who is asked;
+    None: everybody judged. Raises NotApplicable where nobody is.
     """
     name, k = split_name(metric)
     totals = dict.fromkeys(product(TRUST_AT, TRUST_AT), 0.0)
-    for holdout in holdouts:
+    for whole in holdouts:
+        holdout = whole if among is None else whole.select(among[whole.users])
         if not len(holdout.users):
             raise NotApplicable("nobody is left to learn the blend on")
-        asked, seen = holdout.requests(holdout.users)
-        parts = _parts(scorers, asked)
-        masked = None if seen is None else seen.history_matrix().bool()
-        served = torch.ones(len(asked), dtype=torch.bool)
-        for content, behaviour in totals:
-            scores = mixed(parts, asked.lengths, Trust(content=content, behaviour=behaviour))
-            items, _ = top_k(scores if masked is None else scores.masked_fill(masked, -torch.inf), k, holdout.ties)
-            lists = Lists.build(holdout, items, served)
-            totals[content, behaviour] += METRICS[name].values(lists, k).mean().item() / len(holdouts)
+        for users in holdout.users.split(max(1, SCORE_BYTES // (32 * holdout.n_items))):
+            some = holdout.select(torch.isin(holdout.users, users))
+            asked, seen = some.requests(some.users)
+            parts, served = _parts(scorers, asked), torch.ones(len(asked), dtype=torch.bool)
+            masked = None if seen is None else seen.history_matrix().bool()
+            for content, behaviour in totals:
+                scores = mixed(parts, asked.lengths, Trust(content=content, behaviour=behaviour))
+                items, _ = top_k(scores if masked is None else scores.masked_fill(masked, -torch.inf), k, holdout.ties)
+                found = METRICS[name].values(Lists.build(some, items, served), k).sum().item()
+                totals[content, behaviour] += found / len(holdout.users) / len(holdouts)
     best = max(totals, key=lambda each: (totals[each], -each[1], -each[0]))
-    return Trust(content=best[0], behaviour=best[1]), totals[best]
+    return Trust(content=best[0], behaviour=best[1])

@@ -1,5 +1,6 @@
 """How well each method serves somebody new as more and more is known, and how far that is from what the same people get as regulars."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from torch import Tensor
 from workbench.coldstart.newcomers import Newcomers
 from workbench.evaluation import Comparison, Evaluation, Scorer, evaluate
 from workbench.evaluation.comparison import Named, compare_values
+from workbench.evaluation.contrast import Contrast
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -73,7 +75,7 @@ class Switching:
 
     metric: str
     chosen: dict[int, str]
-    """The best on validation, by depth."""
+    """By depth, see `switch`."""
     single: str
     """The method with the best mean over the depths there: what one would use if it had to be one."""
     gains: list[Comparison]
@@ -92,13 +94,34 @@ class Switching:
 
 
 def switch(validation: Mapping[str, Curve], test: Mapping[str, Curve], metric: str) -> Switching:
-    """Chosen on validation, judged on test. Of equals the first."""
+    """Chosen on validation, judged on test. At a depth another method than the single one is chosen where it is ahead of it there by more
+    than a standard error of the difference; of several the best, of equals the first.
+    """
     depths = next(iter(validation.values())).by_depth
-    chosen = {depth: max(validation, key=lambda name: validation[name].by_depth[depth].mean(metric)) for depth in depths}
     single = max(validation, key=lambda name: validation[name].mean(metric))
+    chosen = {}
+    for depth in depths:
+        best = max(validation, key=lambda name: validation[name].by_depth[depth].mean(metric))
+        ahead = _ahead(validation[best].by_depth[depth], validation[single].by_depth[depth], metric)
+        chosen[depth] = best if ahead > 0 else single
     other = [depth for depth, name in chosen.items() if name != single]
     named = [Named(chosen[depth], single, metric, "events known", str(depth)) for depth in other]
     a = [test[chosen[depth]].by_depth[depth].training_values(metric) for depth in other]
     b = [test[single].by_depth[depth].training_values(metric) for depth in other]
     gains = compare_values(named, a, b)
     return Switching(metric=metric, chosen=chosen, single=single, gains=gains)
+
+
+def _ahead(a: Evaluation, b: Evaluation, metric: str) -> float:
+    """The mean of a minus b, less its standard error; 0 for one person."""
+    contrast = Contrast.of([a.training_values(metric)], [b.training_values(metric)])
+    found = float(contrast.means[0] - contrast.parts[0][0].sum() ** 0.5)
+    return 0.0 if math.isnan(found) else found
+
+
+def against_floor(curves: Mapping[str, Curve], chosen: Mapping[int, str], floor: str, metric: str) -> list[Comparison]:
+    """The method chosen for each depth minus `floor` there, where it is another: one family."""
+    asked = {depth: name for depth, name in chosen.items() if name != floor}
+    named = [Named(name, floor, metric, "events known", str(depth)) for depth, name in asked.items()]
+    a = [curves[name].by_depth[depth].training_values(metric) for depth, name in asked.items()]
+    return compare_values(named, a, [curves[floor].by_depth[depth].training_values(metric) for depth in asked])

@@ -1,15 +1,19 @@
 """Ways to serve somebody new, by name: models, what the items are, what is popular among people of a kind, and the blend of them."""
 
+import contextlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
-from workbench.coldstart.blend import EvidenceBlend, Trust, learn_trust
+import torch
+
+from workbench.coldstart.blend import EvidenceBlend, HalfAndHalf, Trust, learn_trust
 from workbench.coldstart.newcomers import Newcomers
 from workbench.coldstart.segments import SegmentPopularity, person_segments
 from workbench.data import Dataset, Interactions, Side, Split
 from workbench.errors import NotApplicable, check_once, names_in, reason, unknown
 from workbench.evaluation import Scorer, by_mean, evaluate
 from workbench.models import MODELS, ZOO, create, parse_names
+from workbench.ranking.stages import folds
 from workbench.retrieval.content import LikeVectors, SameGroups
 from workbench.selection import How, search_all
 
@@ -62,19 +66,14 @@ def train_methods(
     """names: as `parse_methods` gives them. valid: the new people of validation, on whom the blend is learnt; None: no blend. how: the
     features in it are what content is compared by too.
 
-    What the data cannot feed is left out with its reason. Raises NotApplicable when nothing is left.
+    What the data cannot feed is left out with its reason. Raises NotApplicable when nothing is left, RequestError for an unknown sensitive
+    column.
     """
     made, side = Methods(), how.side or Side()
-    if models := [name for name in names if name not in OTHERS]:
-        fallback = create("popularity").fit(parts.train)
-        try:
-            trained = search_all(models, parts, metric, tuned=False, how=how, ks=(int(metric.split("@")[1]),), fallback=fallback)
-        except Exception as error:  # none of the models: what needs none may still do
-            made.failed |= dict.fromkeys(models, reason(error))
-        else:
-            made.failed |= trained.failed
-            for name, choice in trained.choices.items():
-                made.early[name], made.late[name], made.seconds[name] = choice.early, choice.models[0], choice.seconds
+    if "segment_popularity" in names:
+        with contextlib.suppress(NotApplicable):  # is told below; a wrong name is told before anything is trained
+            person_segments(data, sensitive)
+    _train_models(made, [name for name in names if name not in OTHERS], parts, metric, how)
     makers: dict[str, Callable[[Interactions], Scorer]] = {
         "content": lambda _: _content(side),
         "same_groups": lambda log: _same_groups(side, log),
@@ -95,6 +94,20 @@ def train_methods(
     return made
 
 
+def _train_models(made: Methods, models: Sequence[str], parts: Split, metric: str, how: How) -> None:
+    if not models:
+        return
+    fallback = create("popularity").fit(parts.train)
+    try:
+        trained = search_all(models, parts, metric, tuned=False, how=how, ks=(int(metric.split("@")[1]),), fallback=fallback)
+    except Exception as error:  # none of the models: what needs none may still do
+        made.failed |= dict.fromkeys(models, reason(error))
+        return
+    made.failed |= trained.failed
+    for name, choice in trained.choices.items():
+        made.early[name], made.late[name], made.seconds[name] = choice.early, choice.models[0], choice.seconds
+
+
 def _add_blend(made: Methods, valid: Newcomers | None, metric: str) -> None:
     """Of the first prior there is, of the texts or else the groups, and of the personal model that is best with the most known."""
     prior = next((name for name in PRIORS if name in made.early), None)
@@ -111,9 +124,17 @@ def _add_blend(made: Methods, valid: Newcomers | None, metric: str) -> None:
         {name: evaluate(scorer, most, name=name, ks=(k,), fallback=made.early[prior]) for name, scorer in kinds.items()}, metric
     )[0]
     made.made_of = (prior, content, best)
-    made.trust, _ = learn_trust([made.early[name] for name in made.made_of], list(valid.depths.values()), metric)
-    for scorers in (made.early, made.late):
-        scorers["evidence_blend"] = EvidenceBlend([scorers[name] for name in made.made_of], made.trust)
+    early, late = ([scorers[name] for name in made.made_of] for scorers in (made.early, made.late))
+    depths = list(valid.depths.values())
+    made.trust = learn_trust(early, depths, metric)
+    made.late["evidence_blend"] = EvidenceBlend(late, made.trust)
+    in_first = torch.zeros(most.truth.n_users, dtype=torch.bool)
+    in_first[valid.users] = folds(valid.users, 0)[0]
+    try:
+        halves = [EvidenceBlend(early, learn_trust(early, depths, metric, among)) for among in (~in_first, in_first)]
+    except NotApplicable:  # one half has nobody
+        halves = [EvidenceBlend(early, made.trust)] * 2
+    made.early["evidence_blend"] = HalfAndHalf(halves[0], halves[1], in_first)
 
 
 def _content(side: Side) -> Scorer:

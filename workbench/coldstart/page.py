@@ -1,16 +1,17 @@
 """Questions of a cold start page that ask for another split and other trainings: people by time, new items; and the worlds it explores."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from workbench.coldstart.curves import Curve, curves
 from workbench.coldstart.methods import OTHERS, train_methods
 from workbench.coldstart.newcomers import new_items, newcomers, unmet
-from workbench.data import Dataset, audited
+from workbench.data import Dataset, Holdout, Interactions, audited
 from workbench.data.splits import Refit
 from workbench.errors import NotApplicable
-from workbench.evaluation import Evaluation, evaluate
+from workbench.evaluation import Evaluation, Scorer, by_mean, evaluate
 from workbench.models import create, draws_at_random, learns
 from workbench.testing import World
 from workbench.testing.truth import WorldConfig
@@ -20,11 +21,13 @@ BY_LUCK = "random"
 
 
 def curves_by_time(
-    data: Dataset, names: Sequence[str], depths: Sequence[int], metric: str, *, seed: int, refit: Refit, **about: Any
+    data: Dataset, split: str, names: Sequence[str], depths: Sequence[int], metric: str, *, seed: int, refit: Refit, **about: Any
 ) -> dict[str, Curve]:
     """The curves of people who came after one moment for everyone, by methods that learnt from what came before it. Empty where the log has
-    no times or too few such people. about: for `train_methods`.
+    no times or too few such people, and where `split`, the page's own, is that already. about: for `train_methods`.
     """
+    if split == "global_time":
+        return {}
     try:
         parts = audited(data.split("global_time", seed=seed, refit=refit))
         valid, test = newcomers(parts, "valid", depths), newcomers(parts, "test", depths)
@@ -39,6 +42,8 @@ class NewItems:
     """Each method on items that nobody had in what it learnt from."""
 
     results: dict[str, Evaluation]
+    chosen: str
+    """The best on validation's new items; empty where nothing could be judged there."""
     n_new: int
     """Such items in the test part, liked by anybody or not."""
     failed: dict[str, str]
@@ -56,10 +61,17 @@ def judge_new_items(
         holdout = new_items(parts)
         made = train_methods(asked, data, parts, None, metric, **about)
     except NotApplicable as error:
-        return NewItems(results={}, n_new=0, failed={"new items": str(error)})
-    popular, depth = create("popularity").fit(parts.fit_on), tuple(k for k in ks if k <= data.n_items)
-    results = {name: evaluate(scorer, holdout, name=name, ks=depth, fallback=popular) for name, scorer in made.late.items()}
-    return NewItems(results=results, n_new=int((unmet(parts) & (parts.test.events_per_item > 0)).sum()), failed=made.failed)
+        return NewItems(results={}, chosen="", n_new=0, failed={"new items": str(error)})
+    depth = tuple(k for k in ks if k <= data.n_items)
+
+    def judged(scorers: Mapping[str, Scorer], on: Holdout, log: Interactions) -> dict[str, Evaluation]:
+        popular = create("popularity").fit(log)
+        return {name: evaluate(scorer, on, name=name, ks=depth, fallback=popular) for name, scorer in scorers.items()}
+
+    results, chosen = judged(made.late, holdout, parts.fit_on), ""
+    with contextlib.suppress(NotApplicable):
+        chosen = by_mean(judged(made.early, new_items(parts, "valid"), parts.train), f"recall@{depth[-1]}")[0]
+    return NewItems(results=results, chosen=chosen, n_new=int((unmet(parts) & (parts.test.events_per_item > 0)).sum()), failed=made.failed)
 
 
 def in_closed_form(names: Sequence[str]) -> list[str]:

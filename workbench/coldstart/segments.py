@@ -48,7 +48,7 @@ class SegmentPopularity:
 
 def person_segments(data: Dataset, sensitive: Collection[str] = ()) -> dict[str, Tensor]:
     """By the groupings of people that the card names, int64 (n_users,), -1 where the group is not known. Without those of sensitive
-    columns, but for the columns in `sensitive`, each named on purpose.
+    columns, but for the columns in `sensitive`, each named on purpose, and without groupings of which somebody has two groups.
 
     Raises RequestError for a sensitive column that no grouping uses, NotApplicable where none is left.
     """
@@ -61,8 +61,10 @@ def person_segments(data: Dataset, sensitive: Collection[str] = ()) -> dict[str,
     for name, by in of_people.items():
         if by.column in guarded and by.column not in sensitive:
             continue
-        segment = torch.full((data.n_users,), -1)
-        for place, codes in enumerate(codes for group, codes in groups(data, by).items() if group != UNKNOWN):
+        segment, known = torch.full((data.n_users,), -1), [codes for group, codes in groups(data, by).items() if group != UNKNOWN]
+        if known and torch.cat(known).unique().numel() < sum(map(len, known)):
+            continue  # somebody is in two groups: no segment
+        for place, codes in enumerate(known):
             segment[codes] = place
         found[name] = segment
     if not found:

@@ -7,7 +7,7 @@ from workbench.errors import RequestError
 from workbench.evaluation.comparison import MIN_PEOPLE, Comparison, by_mean, compare, compare_slices
 from workbench.evaluation.harness import Evaluation
 from workbench.evaluation.metrics import label
-from workbench.evaluation.slices import Slice, by_service
+from workbench.evaluation.slices import LEAST, Slice, by_service
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -82,15 +82,16 @@ def decide(
 ) -> Decision:
     """Rank the models on validation, compare the first two on test.
 
-    slices: of the people judged on test; whom the chosen model serves itself and whom its fallback are told apart where there are both.
-    Raises RequestError when the two do not hold the same models or hold none.
+    slices: of the people judged on test; whom the chosen model serves itself and whom its fallback are told apart where there are enough of
+    both. Raises RequestError when the two do not hold the same models or hold none.
     """
     if not validation or set(validation) != set(test):
         raise RequestError(f"validation has {sorted(validation)}, test has {sorted(test)}: a choice needs the same models in both.")
     ranked = by_mean(validation, metric)
     chosen, rival = test[ranked[0]], test[ranked[1]] if len(ranked) > 1 else None
     service = by_service(chosen.lists.served)
-    slices = [*slices, *(service if len(service) > 1 else [])]
+    told = len(service) > 1 and min(int(each.members(chosen.holdout).sum()) for each in service) >= LEAST
+    slices = [*slices, *(service if told else [])]
     return Decision(
         metric=metric,
         effect=effect,

@@ -85,8 +85,9 @@ class Gap:
         return f"{self.label}: no difference in {name} is seen; one of up to {self.not_excluded:.{digits}f} cannot be excluded."
 
 
-def group_gaps(result: Evaluation, groups: Sequence[Slice], metric: str, *, seed: int = 0) -> list[Gap]:
+def group_gaps(result: Evaluation, groups: Sequence[Slice], metric: str, *, seed: int = 0, tested: bool = True) -> list[Gap]:
     """Each group of people against everybody else. Groups of nobody, and of everybody, are left out; of one person there is a value alone.
+    tested: whether p-values are wanted; else they are NaN.
 
     Where a dimension has two groups, one is the other's mirror, and they count as one in the correction. Raises ValueError for a slice of
     what was liked: that is no group of people.
@@ -105,8 +106,9 @@ def group_gaps(result: Evaluation, groups: Sequence[Slice], metric: str, *, seed
     sides = _Sides(values[told], member)
     mirror = _mirrors(kept, member)
     first = [place for place, of in enumerate(mirror) if of == place]
-    adjusted = np.ones(len(kept))
-    adjusted[first] = holm(sides.p_values(seed)[first])
+    adjusted = np.full(len(kept), 1.0 if tested else np.nan)
+    if tested:
+        adjusted[first] = holm(sides.p_values(seed)[first])
     return sides.gaps(metric, kept, adjusted[mirror], len(first), seed)
 
 
@@ -174,9 +176,9 @@ class _Sides:
     def gaps(self, metric: str, groups: Sequence[Slice], p_values: Floats, family: int, seed: int) -> list[Gap]:
         """family: comparisons that are corrected for."""
         n_a, a, var_a, n_b, b, var_b = (each[0].numpy() for each in self._moments(self.values[None]))
-        a, b = self._whole(a), self._whole(b)
+        a, b, everybody = self._whole(a), self._whole(b), float(self.values.var())
         with np.errstate(divide="ignore", invalid="ignore"):
-            error_a, error_b = self._moderated(var_a, n_a) / n_a, self._moderated(var_b, n_b) / n_b
+            error_a, error_b = (_moderated(variance, n, everybody) / n for variance, n in ((var_a, n_a), (var_b, n_b)))
             error = error_a + error_b
             freedom = error**2 / (error_a**2 / (n_a - 1) + error_b**2 / (n_b - 1))
             freedom = np.where(np.isfinite(freedom), freedom, np.minimum(n_a, n_b) - 1)
@@ -215,11 +217,6 @@ class _Sides:
         means = centred + float(self.values.mean())
         return np.where(np.abs(means) < ROUNDING * float(self.values.abs().max()), 0.0, means)
 
-    def _moderated(self, variance: Floats, n: Floats) -> Floats:
-        """Variances of n people, at least their mix with everybody's as of PRIOR people more."""
-        everybody = float(self.values.var())
-        return np.maximum(variance, ((n - 1) * variance + PRIOR * everybody) / (n - 1 + PRIOR))
-
     def _reach(self, seed: int, level: float = 0.95) -> tuple[float, float]:
         """How far into a tail all differences together go, and all groups' own means: see `Contrast.intervals`."""
         inside = torch.where(self.member, self.values[:, None], torch.nan)
@@ -227,6 +224,11 @@ class _Sides:
         m = inside.shape[1]
         drawn = resampled_means(torch.cat([inside, outside], dim=1), RESAMPLES, seed)
         return _farthest(drawn[:, :m] - drawn[:, m:], level), _farthest(drawn[:, :m], level)
+
+
+def _moderated(variance: Floats, n: Floats, everybody: float) -> Floats:
+    """Variances of n people, at least their mix with everybody's as of PRIOR people more."""
+    return np.maximum(variance, ((n - 1) * variance + PRIOR * everybody) / (n - 1 + PRIOR))
 
 
 def _farthest(drawn: Floats, level: float) -> float:
@@ -250,18 +252,16 @@ class Adjusted:
     """Share of the group in strata with at least two people of either side."""
     strata: int
 
-    @property
-    def explained(self) -> float:
-        """The share of the plain difference that is gone; NaN where there was none, below 0 where it grew."""
-        return 1 - self.adjusted.value / self.plain if self.plain else math.nan
 
-
-def adjusted_gap(result: Evaluation, group: Slice, metric: str, activity: Tensor | None = None, level: float = 0.95) -> Adjusted | None:
-    """The group against everybody else of like activity: direct standardisation to the group's own people. None where no stratum has two
-    people of either side.
+def adjusted_gap(
+    result: Evaluation, group: Slice, metric: str, activity: Tensor | None = None, *, level: float = 0.95, least: int = 2
+) -> Adjusted | None:
+    """The group against everybody else of like activity: direct standardisation to the group's own people. None where fewer than
+    `least` of either side are in strata with two of both, and where fewer than that, but somebody, are left out.
 
     activity: (n,), of the people judged; None: events known of them. Strata are its quantiles, at most STRATA and as many as ten people of
-    the group each would fill. The interval is Welch's, on its own; it takes the strata as given. Raises ValueError as `group_gaps` does.
+    the group each would fill. The interval is Welch's, on its own, with variances as in `group_gaps`; it takes the strata as given. Raises
+    ValueError as `group_gaps` does.
     """
     values = result.values(metric)
     if group.people is None or group.truth is not None:
@@ -275,10 +275,14 @@ def adjusted_gap(result: Evaluation, group: Slice, metric: str, activity: Tensor
     if not both.any():
         return None
     kept = both[which]
+    covered, left_out = (torch.stack([(side & where).sum() for side in (inside, ~inside)]) for where in (kept, ~kept))
+    if (covered < least).any() or ((left_out > 0) & (left_out < least)).any():
+        return None
     sides = [(values[(which == each) & inside], values[(which == each) & ~inside]) for each in torch.nonzero(both)[:, 0]]
     share = np.array([len(a) for a, _ in sides]) / sum(len(a) for a, _ in sides)
-    errors = np.array([[side.var().item() / len(side) for side in pair] for pair in sides])
-    freedom = np.array([[len(side) - 1 for side in pair] for pair in sides])
+    sizes = np.array([[float(len(side)) for side in pair] for pair in sides])
+    errors = _moderated(np.array([[side.var().item() for side in pair] for pair in sides]), sizes, values.var().item()) / sizes
+    freedom = sizes - 1
     parts = share[:, None] ** 2 * errors
     error, value = parts.sum(), float(share @ np.array([(a.mean() - b.mean()).item() for a, b in sides]))
     df = error**2 / (parts**2 / freedom).sum() if error > 0 else 1.0

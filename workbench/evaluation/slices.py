@@ -17,6 +17,8 @@ from workbench.data import Dataset, Holdout, grouping, groups
 from workbench.errors import RequestError
 from workbench.evaluation.popularity import BANDS, popularity_bands
 
+LEAST = 10
+"""People in the smallest group that is shown to everybody."""
 ACTIVITY = (0, 1, 20, 50, 100, 200)
 """Edges of the activity groups, in events known of a person."""
 

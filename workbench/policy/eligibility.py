@@ -10,6 +10,7 @@ from torch import Tensor
 
 from workbench.errors import RequestError
 from workbench.policy.facts import Facts
+from workbench.policy.greedy import keep_to_limits
 from workbench.policy.pool import Pool
 from workbench.policy.step import Step
 
@@ -24,7 +25,8 @@ class Eligibility(Step):
         raise NotImplementedError
 
     def apply(self, pool: Pool, facts: Facts) -> Pool:
-        return pool.without(self.refused(pool, facts) & pool.there)
+        left = pool.without(self.refused(pool, facts) & pool.there)
+        return keep_to_limits(left) if pool.limits else left
 
 
 class Block(Eligibility):
@@ -44,7 +46,9 @@ class Block(Eligibility):
 
 
 class Require(Eligibility):
-    """What a column of the item table must say: one of some texts, or a number within bounds."""
+    """What a column of the item table must say: one of some texts, or a number within bounds. Of a grouping whose cells name several groups
+    one that is among them is enough.
+    """
 
     kind: Literal["require"]
     column: str
@@ -67,13 +71,16 @@ class Require(Eligibility):
         return f"{self.column} is {' and '.join(bounds)}"
 
     def refused(self, pool: Pool, facts: Facts) -> Tensor:
-        return torch.tensor([not self._allows(cell) for cell in facts.cells(self.column)])[pool.items]
+        cells = facts.cells(self.column)
+        separator = facts.separator(self.column)
+        return torch.tensor([not self._allows(cell, separator) for cell in cells])[pool.items]
 
-    def _allows(self, cell: str | None) -> bool:
+    def _allows(self, cell: str | None, separator: str | None) -> bool:
         if cell is None or not cell.strip():
             return self.empty == "allow"
         if self.among:
-            return cell.strip() in self.among
+            parts = cell.split(separator) if separator else [cell]
+            return any(part.strip() in self.among for part in parts)
         number = _number(cell)
         return self.empty == "allow" if number is None else self.at_least <= number <= self.at_most
 
@@ -97,7 +104,7 @@ class Available(Eligibility):
     def check(self) -> None:
         if not self.since and not self.until:
             raise RequestError('"available" needs a column "since" or "until".')
-        if _moment(str(self.at)) is None:
+        if _moment(str(self.at), None) is None:
             raise RequestError(f'"available": at = {self.at!r} is neither a number nor a date in ISO 8601.')
 
     @property
@@ -105,19 +112,25 @@ class Available(Eligibility):
         return f"on offer at {self.at}"
 
     def refused(self, pool: Pool, facts: Facts) -> Tensor:
-        now = _moment(str(self.at))
+        now, dated = _moment(str(self.at), None), _number(str(self.at)) is None
         assert now is not None
         refused = torch.zeros(facts.data.n_items, dtype=torch.bool)
         if self.since:
-            found = [_moment(cell or "") for cell in facts.cells(self.since)]
-            refused |= torch.tensor([each is None or each > now for each in found])
+            refused |= torch.tensor([each is None or each > now for each in self._moments(facts, self.since, dated)])
         if self.until:
-            cells = facts.cells(self.until)
-            ends = [_moment(cell or "") for cell in cells]
-            refused |= torch.tensor(
-                [bool(cell and cell.strip()) and (end is None or end <= now) for cell, end in zip(cells, ends, strict=True)]
-            )
+            given = [bool(cell and cell.strip()) for cell in facts.cells(self.until)]
+            ends = self._moments(facts, self.until, dated)
+            refused |= torch.tensor([there and (end is None or end <= now) for there, end in zip(given, ends, strict=True)])
         return refused[pool.items]
+
+    def _moments(self, facts: Facts, column: str, dated: bool) -> list[float | None]:
+        """Of each item; None for a cell that is empty, or of another kind than `at`."""
+        cells = facts.cells(column)
+        found = [_moment(cell or "", dated) for cell in cells]
+        if all(each is None for each in found) and any(cells):
+            kind = "a date in ISO 8601, as `at` is" if dated else "a number, as `at` is"
+            raise RequestError(f'"available": no cell of {column} is {kind}.')
+        return found
 
 
 class Unseen(Eligibility):
@@ -142,11 +155,15 @@ def _number(cell: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _moment(cell: str) -> float | None:
-    """A number as it is; a date, or date and time, as seconds since 1970. None for anything else."""
+def _moment(cell: str, dated: bool | None) -> float | None:
+    """A number as it is; a date, or date and time, with its dashes, as seconds since 1970. dated: which of these it must be, None for
+    either. None for anything else.
+    """
     number = _number(cell)
     if number is not None:
-        return number
+        return None if dated else number
+    if dated is False or "-" not in cell:
+        return None
     try:
         found = datetime.fromisoformat(cell.strip())
     except ValueError:

@@ -51,6 +51,10 @@ class Facts:
         """A column of the item table, by code. Raises RequestError for one that is not there."""
         return self.data.snapshot.cells("items", self._known(column))
 
+    def separator(self, column: str) -> str | None:
+        """Between the groups that a cell of this grouping names; None where a cell is one."""
+        return grouping(self.data, column).separator
+
     def _known(self, column: str) -> str:
         named = grouping(self.data, column)
         if named.table != "items":

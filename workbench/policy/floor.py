@@ -17,7 +17,7 @@ from workbench.policy.step import Step
 
 
 class Floor(Step):
-    """The items of a group, a provider's say, get at least `share` of everybody's places together.
+    """The items of a group, a provider's say, get at least `share` of everybody's places together, whatever the places are worth.
 
     Greedy: of all people's swaps of an item outside of the group for a candidate inside that limits allow, the cheapest in relevance first;
     the new item takes the place of the old one. Without limits that is exact: a person's next swap is never cheaper than the one before.
@@ -34,11 +34,20 @@ class Floor(Step):
     def text(self) -> str:
         return f"{self.group} ({self.by}) in {self.share:.0%} of places at least"
 
-    def apply(self, pool: Pool, facts: Facts) -> Pool:
+    def reached(self, pool: Pool, facts: Facts) -> float:
+        """The group's share of the places that are filled; 0 where none is."""
+        shown = pool.lists[pool.lists != NOTHING]
+        return float(self._inside(facts)[shown].double().mean()) if len(shown) else 0.0
+
+    def _inside(self, facts: Facts) -> Tensor:
+        """bool (n_items,)."""
         groups = facts.membership(self.by)
         if self.group not in groups.names:
             raise unknown(f"group of {self.by}", self.group, groups.names)
-        inside = groups.member[:, groups.names.index(self.group)]
+        return groups.member[:, groups.names.index(self.group)]
+
+    def apply(self, pool: Pool, facts: Facts) -> Pool:
+        inside = self._inside(facts)
         kept = inside if pool.kept is None else inside | pool.kept
         listed, filled = pool.lists, pool.lists != NOTHING
         wanted = math.ceil(Fraction(self.share).limit_denominator(1_000_000) * int(filled.sum())) - int((inside[listed] & filled).sum())

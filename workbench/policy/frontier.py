@@ -27,7 +27,9 @@ class Judged:
 
 
 def judge_policy(name: str, policy: Policy, pool: Pool, facts: Facts, holdout: Holdout, ks: Sequence[int], title: str = "") -> Judged:
-    """Apply it to the holdout's people, in the holdout's order, and judge the lists as any others; a look at the holdout."""
+    """Apply it to the holdout's people, in the holdout's order, and judge the lists as any others; a look at the holdout. Raises
+    RequestError when the data has not what a step asks for.
+    """
     applied = policy.apply(pool, facts)
     settings = {"steps": [step.model_dump(mode="json") for step in policy.steps]}
     evaluation = evaluate_lists(
@@ -39,7 +41,9 @@ def judge_policy(name: str, policy: Policy, pool: Pool, facts: Facts, holdout: H
 def frontier(
     policies: Mapping[str, Policy], pool: Pool, facts: Facts, holdout: Holdout, ks: Sequence[int]
 ) -> tuple[dict[str, Judged], dict[str, str]]:
-    """Each policy on the same candidates; and why, by name, those that this data cannot feed are left out."""
+    """Each policy on the same candidates; and why, by name, those that this data cannot feed are left out. Raises NotApplicable when none
+    is left, and as `evaluate_lists` does.
+    """
     judged, absent = {}, {}
     for name, policy in policies.items():
         try:
@@ -69,7 +73,7 @@ def choose(judged: Mapping[str, Evaluation], base: str, metric: str, aim: str, m
 
     A policy is allowed where what it loses and one standard error of that are no more than may be lost: the best of many looks better than
     it is (Breiman et al., Classification and Regression Trees, 1984, have that rule). Raises RequestError for an aim that is no
-    metric, NotApplicable for one that the data cannot feed and for a share outside of [0, 1].
+    metric and for a share outside of [0, 1], NotApplicable for an aim that the data cannot feed.
     """
     if not 0 <= most_lost <= 1:
         raise RequestError(f"most_lost = {most_lost:g} should be between 0 and 1.")
@@ -106,7 +110,7 @@ class Kept:
 
 
 def keep(pick: Pick, judged: Mapping[str, Evaluation], base: str) -> Kept:
-    """judged: on test, by name."""
+    """judged: on test, by name; of these only the pick's and the base's are looked at."""
     lost, gained = (compare(judged[pick.name], judged[base], metric) for metric in (pick.metric, pick.aim))
     most = pick.most_lost * judged[base].mean(pick.metric)
     low, high = lost.difference.low, lost.difference.high

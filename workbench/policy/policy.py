@@ -19,7 +19,6 @@ from workbench.policy.diversify import Dpp, Mmr
 from workbench.policy.eligibility import Available, Block, Require, Unseen
 from workbench.policy.facts import Facts
 from workbench.policy.floor import Floor
-from workbench.policy.greedy import keep_to_limits
 from workbench.policy.pool import Pool
 from workbench.policy.randomise import Randomise
 from workbench.policy.step import Step
@@ -47,6 +46,15 @@ class Record:
     """People with fewer than `k` items left."""
     chance: bool
     """The order was drawn."""
+    asked: float | None = None
+    """Of a floor, the share of places that the group was to get; None of other steps."""
+    reached: float | None = None
+    """The share that it has."""
+
+    @property
+    def missed(self) -> bool:
+        """The group has less than its floor."""
+        return self.asked is not None and self.reached is not None and self.reached < self.asked - 1e-9
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -70,14 +78,19 @@ class Applied:
         return (self.lists == NOTHING).any(1)
 
     def trace(self, row: int, titles: Sequence[str]) -> pd.DataFrame:
-        """One person's candidates that were in the list at some time: their place after each step, and what took them away."""
+        """One person's candidates that were in the list at some time: their place after each step, and what took them away. Without what
+        `unseen` refused: that is what the person had.
+        """
         places = [_places(stage, row) for stage in self.stages]
         listed = [int(stage.in_list[row].sum()) for stage in self.stages]
         steps = _told_apart(["item", "before", *(record.step for record in self.records)])[1:]
         ever = {item for stage, n in zip(places, listed, strict=True) for item, place in stage.items() if place <= n}
         rows = []
         for item in sorted(ever, key=lambda item: (places[-1].get(item, 10**9), places[0][item])):
-            gone = next((name for name, stage in zip(steps, places, strict=True) if item not in stage), "")
+            at = next((number for number, stage in enumerate(places) if item not in stage), None)
+            if at is not None and self.records[at - 1].kind == "unseen":
+                continue
+            gone = "" if at is None else steps[at]
             told = {name: str(stage[item]) if item in stage else "" for name, stage in zip(steps, places, strict=True)}
             out = f"taken away: {gone}" if gone else "" if places[-1][item] <= listed[-1] else "below the list"
             rows.append({"item": titles[item], **told, "": out})
@@ -124,15 +137,12 @@ class Policy:
         stages, records = [pool], []
         for step in self.steps:
             before = stages[-1]
-            after = step.apply(before, facts)
-            if step.hard and after.limits:
-                after = keep_to_limits(after)
-            stages.append(after)
-            records.append(_record(step, before, after))
+            stages.append(step.apply(before, facts))
+            records.append(_record(step, before, stages[-1], facts))
         return Applied(pool=stages[-1], records=records, stages=stages)
 
 
-def _record(step: Step, before: Pool, after: Pool) -> Record:
+def _record(step: Step, before: Pool, after: Pool, facts: Facts) -> Record:
     old, new = before.lists, after.lists
     fresh = (new != NOTHING) & ~(new[:, :, None] == old[:, None, :]).any(2)
     return Record(
@@ -143,16 +153,30 @@ def _record(step: Step, before: Pool, after: Pool) -> Record:
         replaced=int(fresh.sum()),
         short=int((new == NOTHING).any(1).sum()),
         chance=after.chances is not None and before.chances is None,
+        asked=step.share if isinstance(step, Floor) else None,
+        reached=step.reached(after, facts) if isinstance(step, Floor) else None,
     )
 
 
-def read_policy(path: Path) -> Policy:
-    """The policy in a TOML file: `[[step]]` tables, each with its `kind` and parameters. Raises RequestError, naming the step."""
+def policy_of(text: str) -> Policy:
+    """The policy in TOML that a text is, or that stands in the file which it names: `[[step]]` tables, each with its `kind` and parameters.
+    Raises RequestError, naming the file and the step.
+    """
+    return parse_policy(policy_text(text), "the policy" if _is_toml(text) else text)
+
+
+def policy_text(text: str) -> str:
+    """The text itself where it is TOML, else that of the file it names. Raises RequestError for a file that cannot be read."""
+    if _is_toml(text):
+        return text
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"the policy {path} cannot be read: {error}.") from None
-    return parse_policy(text, str(path))
+        return Path(text).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise RequestError(f"the policy {text} cannot be read: {error}.") from None
+
+
+def _is_toml(text: str) -> bool:
+    return "[[" in text
 
 
 def parse_policy(text: str, where: str = "the policy") -> Policy:

@@ -16,14 +16,13 @@ from workbench.reporting.coldstart import (
     curves_figure,
     curves_table,
     exploration_table,
-    loop_figure,
     loop_table,
     new_items_table,
     newcomers_table,
-    regret_figure,
     regulars_table,
     switching_table,
 )
+from workbench.reporting.coldstart_figures import loop_figure, regret_figure
 from workbench.reporting.data_audit import (
     contents_table,
     contract_table,
@@ -40,18 +39,18 @@ from workbench.reporting.fairness import (
     all_gaps,
     checked_fairness,
     columns_table,
-    concentration_figure,
     exposure_table,
     exposures,
-    exposures_figure,
     fairness_verdict,
     frames_table,
     gaps_figure,
     gaps_table,
     item_memberships,
+    other_gaps_table,
     said_of_gaps,
     tastes_table,
 )
+from workbench.reporting.fairness_figures import exposure_figure, lorenz_figure
 from workbench.reporting.field import against_strongest, beside_table, field_figure, field_table, tradeoff_figure
 from workbench.reporting.for_whom import activity_table, over_time, slices_figure, slices_table
 from workbench.reporting.learning import learning_figure, learning_table, training_rows
@@ -96,7 +95,7 @@ from workbench.reporting.split_audit import (
     power_table,
     rules_table,
 )
-from workbench.reporting.suppression import suppress
+from workbench.reporting.suppression import suppress, suppress_slices
 from workbench.reporting.verdict import Guardrail, Headline, Verdict
 
 __all__ = [
@@ -127,7 +126,6 @@ __all__ = [
     "checked_ranking",
     "coldstart_verdict",
     "columns_table",
-    "concentration_figure",
     "contents_table",
     "contract_table",
     "curves_figure",
@@ -137,9 +135,9 @@ __all__ = [
     "evaluations",
     "examine",
     "exploration_table",
+    "exposure_figure",
     "exposure_table",
     "exposures",
-    "exposures_figure",
     "fairness_verdict",
     "features_table",
     "field_figure",
@@ -162,10 +160,12 @@ __all__ = [
     "lineage_table",
     "loop_figure",
     "loop_table",
+    "lorenz_figure",
     "metric_rows",
     "new_items_table",
     "newcomers_figure",
     "newcomers_table",
+    "other_gaps_table",
     "over_time",
     "policies_figure",
     "policies_table",
@@ -188,6 +188,7 @@ __all__ = [
     "sources_table",
     "stages_table",
     "suppress",
+    "suppress_slices",
     "switching_table",
     "tail_figure",
     "tasks_table",

@@ -6,13 +6,11 @@ from typing import Literal
 import pandas as pd
 import torch
 
-from workbench.coldstart import Curve, Explored, Methods, Newcomers, Round, Switching
+from workbench.coldstart import Curve, Explored, Methods, Newcomers, NewItems, Round, Switching, against_floor
 from workbench.data import Split, audit
-from workbench.evaluation import Comparison, Evaluation, Interval, by_mean, compare_models, label
+from workbench.evaluation import Comparison, Evaluation, Interval, by_mean, label
 from workbench.evaluation.contrast import Contrast
 from workbench.reporting.coldstart_figures import curves_figure as drawn_curves
-from workbench.reporting.coldstart_figures import loop_figure as drawn_loop
-from workbench.reporting.coldstart_figures import regret_figure as drawn_regret
 from workbench.reporting.display import Figure, Note, Table
 from workbench.reporting.limits import audit_guardrails, limits_of
 from workbench.reporting.verdict import Guardrail, Headline, Verdict
@@ -20,7 +18,7 @@ from workbench.reporting.verdict import Guardrail, Headline, Verdict
 NO_REGULARS = Note("Not applicable, because no new person has a history long enough to be judged as a regular too.")
 
 
-def newcomers_table(people: Mapping[str, Newcomers]) -> Table:
+def newcomers_table(people: Mapping[str, Newcomers], parts: Split) -> Table:
     """Who is judged, and on what. people: by part, "validation" and "test"."""
     rows = [
         {
@@ -39,6 +37,8 @@ def newcomers_table(people: Mapping[str, Newcomers]) -> Table:
         "what they liked of the ten events after the last depth, and so is what may be shown. Regulars: the same people on their last ten "
         "events, everything before known."
     )
+    if not parts.has_times:
+        caption += " The log has no times: first and last are as the split's seed deals them, and depths are amounts."
     return Table(pd.DataFrame(rows), caption, digits=1)
 
 
@@ -140,17 +140,16 @@ def new_items_table(results: Mapping[str, Evaluation], metric: str, n_new: int, 
 def by_time_table(curves: Mapping[str, Curve], metric: str) -> Table | Note:
     """The same by one moment for everyone: people who came after it."""
     if not curves:
-        return Note("Not applicable, because by one moment for everyone too few new people are left, or the log has no times.")
+        return Note(
+            "Not applicable, because the page is by time already, too few new people are left by one moment for everyone, or the log has "
+            "no times."
+        )
     rows = [
         {"method": curve.title, **{f"{depth} known": each.interval(metric).text() for depth, each in curve.by_depth.items()}}
         for curve in curves.values()
     ]
     n = len(next(iter(next(iter(curves.values())).by_depth.values())).users)
     return Table(pd.DataFrame(rows), f"{label(metric)} of {n:,} people whose first event is after the moment at which models learnt.")
-
-
-def regret_figure(worlds: Sequence[Mapping[str, Explored]]) -> Figure:
-    return drawn_regret(worlds)
 
 
 def exploration_table(worlds: Sequence[Mapping[str, Explored]]) -> Table:
@@ -192,10 +191,6 @@ def _of_worlds(values: Sequence[float], digits: int = 3, *, sign: bool = False) 
     return found.text(digits, sign=sign) if found.known else f"{found.value:{'+' if sign else ''}.{digits}f} (no interval, one world)"
 
 
-def loop_figure(loops: Mapping[str, Sequence[Sequence[Round]]]) -> Figure:
-    return drawn_loop(loops)
-
-
 MEASURES = {
     "clicks": "clicks of a list",
     "coverage": "coverage",
@@ -233,13 +228,12 @@ def coldstart_verdict(
     methods: Methods,
     parts: Split,
     effect: float,
-    items: Mapping[str, Evaluation],
+    items: NewItems,
     loops: Mapping[str, Sequence[Sequence[Round]]],
     floor: str,
 ) -> Verdict:
     metric, single = switching.metric, curves[switching.single]
     findings = audit(parts)
-    used = curves[switching.single].by_depth[min(curves[switching.single].by_depth)]
     return Verdict(
         headline=_headline(switching, curves, effect),
         numbers=_numbers(switching, curves, items, metric),
@@ -248,7 +242,8 @@ def coldstart_verdict(
             *(f"{name} was asked for and could not be judged: {why}" for name, why in methods.failed.items()),
             "New people are people of the log who were taken out of training; who came and never returned is not in it.",
             "Exploration and the closed loop are of made-up worlds: they show what can happen, not how much of it happens here.",
-            *limits_of(parts, findings, {single.name: used}, metric, effect),
+            *_of_depths(single),
+            *limits_of(parts, findings, {}, metric, effect, of_part=False),
         ],
     )
 
@@ -272,7 +267,7 @@ def _headline(switching: Switching, curves: Mapping[str, Curve], effect: float) 
     return f"Validation would use {', '.join(told)}; {after}."
 
 
-def _numbers(switching: Switching, curves: Mapping[str, Curve], items: Mapping[str, Evaluation], metric: str) -> list[Headline]:
+def _numbers(switching: Switching, curves: Mapping[str, Curve], items: NewItems, metric: str) -> list[Headline]:
     depths = list(switching.chosen)
     numbers = []
     for depth in dict.fromkeys((depths[0], depths[-1])):
@@ -285,11 +280,10 @@ def _numbers(switching: Switching, curves: Mapping[str, Curve], items: Mapping[s
     if regular is not None:
         found = regular.interval(metric)
         numbers.append(Headline("As regulars", f"{found.value:.3f}", f"{label(metric)} of {regular.title} · {_range(found)}"))
-    if items:
-        best = by_mean(items, f"recall@{next(iter(items.values())).ks[-1]}")[0]
-        k = items[best].ks[-1]
-        found = items[best].interval(f"recall@{k}")
-        numbers.append(Headline("New items", f"{found.value:.3f}", f"Recall@{k} of {items[best].title} · {_range(found)}"))
+    if items.chosen:
+        result = items.results[items.chosen]
+        found, k = result.interval(f"recall@{result.ks[-1]}"), result.ks[-1]
+        numbers.append(Headline("New items", f"{found.value:.3f}", f"Recall@{k} of {result.title}, chosen on validation · {_range(found)}"))
     return numbers
 
 
@@ -301,28 +295,36 @@ def _range(interval: Interval) -> str:
     return f"{interval.low:.3f} to {interval.high:.3f} · n {interval.n:,}" if interval.known else f"n {interval.n:,}"
 
 
+def _of_depths(single: Curve) -> list[str]:
+    """What served whom, and what ties decided, of the method that one would use throughout."""
+    found = []
+    for depth, each in single.by_depth.items():
+        if left := int(each.served_by_fallback.sum()):
+            found.append(f"With {_events(depth)} known {each.title} left {left:,} of {len(each.users):,} people to {each.fallback}.")
+        if each.tied_share >= 0.01:
+            found.append(f"With {_events(depth)} known ties decided {each.tied_share:.0%} of the places of {each.title}.")
+    return found
+
+
 def _guardrails(
     switching: Switching, curves: Mapping[str, Curve], effect: float, floor: str, loops: Mapping[str, Sequence[Sequence[Round]]]
 ) -> list[Guardrail]:
     rails = []
     if floor in curves:
-        asked = {depth: name for depth, name in switching.chosen.items() if name != floor}
-        for depth, name in asked.items():
-            pair = {name: curves[name].by_depth[depth]}
-            (c,) = compare_models(pair, curves[floor].by_depth[depth], switching.metric)
-            if depth in (min(asked), max(asked)) or c.verdict(effect) == "worse":
-                rails.append(_against_floor(c, curves[name].title, depth, effect))
+        found = against_floor(curves, switching.chosen, floor, switching.metric)
+        told = [c for place, c in enumerate(found) if place in (0, len(found) - 1) or c.verdict(effect) == "worse"]
+        rails += [_against_floor(c, curves[c.a].title, effect) for c in told]
     if loops:
         with_it, without = list(loops.values())[-1], next(iter(loops.values()))
         gap = over_worlds([a[-1].coverage - b[-1].coverage for a, b in zip(with_it, without, strict=True)])
-        told = f"exploration widens what a closed loop shows: coverage {gap.text(2, sign=True)} after the last round"
-        rails.append(Guardrail("pass" if gap.low > 0 else "fail" if gap.high < 0 else "unknown", told))
+        said = f"exploration widens what a closed loop shows: coverage {gap.text(2, sign=True)} after the last round"
+        rails.append(Guardrail("pass" if gap.low > 0 else "fail" if gap.high < 0 else "unknown", said))
     return rails
 
 
-def _against_floor(c: Comparison, title: str, depth: int, effect: float) -> Guardrail:
+def _against_floor(c: Comparison, title: str, effect: float) -> Guardrail:
     call = c.verdict(effect)
-    told = f"{title} against popularity with {_events(depth)} known: {c.difference.text(sign=True)}"
+    told = f"{title} against popularity with {_events(int(c.group))} known: {c.difference.text(sign=True)}"
     state: Literal["pass", "fail", "unknown"] = "pass" if call == "better" else "unknown" if call == "too few to say" else "fail"
     return Guardrail(state, told)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 
 import numpy as np
+from matplotlib.figure import Figure as MplFigure
 
 from workbench.coldstart import Curve, Explored, Round
 from workbench.evaluation import label
@@ -42,18 +43,24 @@ def curves_figure(curves: Sequence[Curve], metric: str) -> Figure:
 
 
 def regret_figure(worlds: Sequence[Mapping[str, Explored]]) -> Figure:
-    """Cost so far against the share of requests, the mean over worlds."""
-    figure, axes = canvas(7.5, 3.2)
+    """Regret and cost so far, request by request, the means over worlds."""
+    figure = MplFigure(figsize=(7.5, 3.2), layout="constrained")
     told = []
-    for name, (style, colour) in zip(worlds[0], STYLES, strict=False):
-        cost = np.mean([world[name].cost for world in worlds], axis=0)
-        axes.plot(np.arange(1, len(cost) + 1), cost, style, color=colour, linewidth=1.6, label=name.replace("_", " "))
-        told.append(f"{name.replace('_', ' ')} {cost[-1]:+.0f}")
-    axes.axhline(0, color=SOFT, linewidth=0.6)
-    axes.set_xlabel("requests", color=SOFT)
-    axes.set_ylabel("clicks lost so far", color=SOFT)
-    axes.legend(frameon=False, fontsize=8)
-    caption = f"Expected clicks lost against never trying cold items, summed up, the mean of {len(worlds)} worlds: below 0 it has paid."
+    for axes, what in zip(figure.subplots(1, 2), ("regret", "cost"), strict=True):
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(colors=SOFT, length=0)
+        for name, (style, colour) in zip(worlds[0], STYLES, strict=False):
+            summed = np.mean([getattr(world[name], what) for world in worlds], axis=0)
+            axes.plot(np.arange(1, len(summed) + 1), summed, style, color=colour, linewidth=1.6, label=name.replace("_", " "))
+            told.append(f"{what} of {name.replace('_', ' ')} {summed[-1]:+.0f}")
+        axes.axhline(0, color=SOFT, linewidth=0.6)
+        axes.set_xlabel("requests", color=SOFT)
+        axes.set_ylabel(f"{what}, clicks so far", color=SOFT)
+    figure.axes[0].legend(frameon=False, fontsize=8)
+    caption = (
+        f"Clicks lost so far, expected, the mean of {len(worlds)} worlds. Regret: against the best item for each person. Cost: against "
+        "never trying the cold items; below 0 it has paid."
+    )
     return Figure(figure, "exploration", f"{caption} After the last request: {', '.join(told)}.", caption)
 
 

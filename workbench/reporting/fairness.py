@@ -26,8 +26,9 @@ from workbench.evaluation import (
     worst_group,
 )
 from workbench.evaluation.metric_frame import metric_frame
+from workbench.evaluation.permutation import ALPHA
 from workbench.reporting.display import Figure, Note, Table
-from workbench.reporting.fairness_figures import exposure_figure, gaps_forest, lorenz_figure
+from workbench.reporting.fairness_figures import gaps_forest
 from workbench.reporting.limits import audit_guardrails, limits_of
 from workbench.reporting.suppression import Shown
 from workbench.reporting.verdict import Guardrail, Headline, Verdict
@@ -133,7 +134,8 @@ def frames_table(result: Evaluation, shown: Shown, metrics: Sequence[str]) -> Ta
         return NOBODY
     caption = (
         "Means of the groups of each dimension by Fairlearn's MetricFrame: the largest difference between two of them and the smallest "
-        "ratio. The lowest of many groups is low by chance too: the table above has the intervals."
+        "ratio. The lowest of many groups is low by chance too: the tables above have the intervals. Dimensions whose groups overlap, or "
+        "of which one group is shown, are not here."
     )
     return Table(pd.DataFrame(rows), caption)
 
@@ -145,33 +147,47 @@ def _overlap(groups: Sequence[Slice]) -> bool:
 
 def activity_explains(result: Evaluation, shown: Shown, metric: str) -> Table | Note:
     """Each group against people of like activity."""
-    rows, asked = [], False
-    for each in shown.groups:
-        if each.dimension in ("activity", "returning"):
-            continue
-        asked = True
-        found = adjusted_gap(result, each, metric)
-        if found is None:
-            continue
-        surely = found.adjusted.low > 0 or found.adjusted.high < 0
-        rows.append(
-            {
-                "group": each.label,
-                "difference": f"{found.plain:+.3f}",
-                "of like activity": found.adjusted.text(sign=True),
-                "covered": f"{found.covered:.0%}",
-                "": "remains" if surely else "may be activity or chance",
-            }
-        )
+    groups = [each for each in shown.groups if each.dimension not in ("activity", "returning")]
+    level = 1 - ALPHA / max(1, len(groups))
+    found = [adjusted_gap(result, each, metric, level=level, least=shown.least) for each in groups]
+    rows = [
+        {
+            "group": f"{each.dimension}: {each.group}",
+            "difference": f"{each.plain:+.3f}",
+            "of like activity": each.adjusted.text(sign=True),
+            "covered": f"{each.covered:.0%}",
+            "": "remains" if each.adjusted.low > 0 or each.adjusted.high < 0 else "may be activity or chance",
+        }
+        for each in found
+        if each is not None
+    ]
     if not rows:
-        why = "no group has people of like activity beside it" if asked else "people are grouped by nothing but their activity"
+        why = "no group has enough people of like activity beside it" if groups else "people are grouped by nothing but their activity"
         return Note(f"Not applicable, because {why}.")
     caption = (
         f"{label(metric)} of a group minus everybody else's, of those who are covered, and within strata of people with about as many "
-        "events, weighed as the group's people lie in them. Each interval is on its own. Covered: share of the group with somebody alike "
-        "on either side."
+        "events, weighed as the group's people lie in them. The intervals hold for all rows together (Bonferroni). Covered: share of the "
+        "group with somebody alike on either side."
     )
     return Table(pd.DataFrame(rows), caption)
+
+
+def other_gaps_table(gaps: Mapping[str, Sequence[Gap]], metric: str) -> Table | Note:
+    """The other metrics' differences, group by group."""
+    rows: dict[str, dict[str, object]] = {}
+    others = [name for name in gaps if name != metric]
+    for name in others:
+        for gap in gaps[name]:
+            told = f"{gap.difference.text(sign=True)}{' *' if gap.significant else ''}"
+            rows.setdefault(gap.label, {"group": gap.label, "n": gap.value.n})[label(name)] = told
+            rows[gap.label][f"detectable {label(name)}"] = gap.detectable
+    if not rows:
+        return NOBODY
+    caption = (
+        "Each group minus everybody else in other metrics; the intervals of a column hold together, a star is a Holm-adjusted p below "
+        f"{ALPHA:g}. Recall falls with activity by construction: with more to find, less of it fits into a list."
+    )
+    return Table(pd.DataFrame(list(rows.values())), caption)
 
 
 def item_memberships(data: Dataset, result: Evaluation, text: str) -> dict[str, Membership]:
@@ -218,15 +234,6 @@ def exposure_table(found: Mapping[str, Sequence[ItemGroup]], k: int) -> Table:
 
 def _percent(interval: Interval) -> str:
     return f"{interval.value:.1%} ({interval.low:.1%} to {interval.high:.1%})" if interval.known else f"{interval.value:.1%}"
-
-
-def exposures_figure(found: Mapping[str, Sequence[ItemGroup]]) -> Figure:
-    return exposure_figure(found)
-
-
-def concentration_figure(results: Mapping[str, Evaluation], k: int) -> Figure:
-    """Lorenz curves of exposure, a line for each model."""
-    return lorenz_figure(results, k)
 
 
 def tastes_table(data: Dataset, results: Mapping[str, Evaluation], k: int, by: str) -> Table:
@@ -291,10 +298,10 @@ def _headline(gaps: Sequence[Gap], metric: str, title: str) -> str:
     known = [gap for gap in gaps if gap.difference.known]
     if not known:
         return f"{title}: every group is too small for an interval, so no difference can be excluded."
-    widest = max(known, key=lambda gap: gap.not_excluded)
+    widest = max(known, key=lambda gap: -gap.difference.low)
     return (
         f"No group is seen to be served worse by {title} than everybody else in {label(metric)}, over {len(gaps)} groups; for "
-        f"{widest.label} a difference of up to {widest.not_excluded:.3f} cannot be excluded."
+        f"{widest.label} a shortfall of up to {max(0.0, -widest.difference.low):.3f} cannot be excluded."
     )
 
 

@@ -19,7 +19,7 @@ from workbench.evaluation import (
 )
 from workbench.reporting.display import Figure, Note, Table
 from workbench.reporting.figures import forest, windows_figure
-from workbench.reporting.suppression import Shown
+from workbench.reporting.suppression import Shown, suppress_slices
 
 
 def slices_figure(decision: Decision) -> Figure | Note:
@@ -59,7 +59,7 @@ def activity_table(result: Evaluation, metric: str) -> Table:
     one = torch.stack(
         [one_truth_ndcg(each.lists.hits, each.lists.shown, lists.n_relevant, cut) for each in result.trainings or (result,)]
     ).mean(0)
-    groups = by_activity(result.holdout)
+    groups = suppress_slices(by_activity(result.holdout), result.holdout).groups
     intervals = bootstrap_means({each.name: one.masked_fill(~each.members(result.holdout), torch.nan) for each in groups})
     rows = []
     for each in groups:

@@ -15,8 +15,10 @@ def audit_guardrails(findings: Sequence[Finding]) -> list[Guardrail]:
     return [Guardrail("pass", "the split keeps its promises")]
 
 
-def limits_of(parts: Split, findings: Sequence[Finding], results: Mapping[str, Evaluation], metric: str, effect: float) -> list[str]:
-    """What any page that judges models on this split cannot say."""
+def limits_of(
+    parts: Split, findings: Sequence[Finding], results: Mapping[str, Evaluation], metric: str, effect: float, *, of_part: bool = True
+) -> list[str]:
+    """What any page that judges models on this split cannot say. of_part: whether it judges everybody of the test part."""
     holdout = parts.holdout("test")
     limits = [
         "Offline gains on logged behaviour often shrink online: people could only like what they were shown or found by themselves.",
@@ -28,12 +30,12 @@ def limits_of(parts: Split, findings: Sequence[Finding], results: Mapping[str, E
         limits.append(f"{len(results)} models were judged on test; the choice between them was made on validation.")
     if looks := parts.looks():
         limits.append(f"The test part of this split has had {looks}, this run's among them. Each look makes it a little less of a test.")
-    if holdout.n_without_truth:
+    if of_part and holdout.n_without_truth:
         limits.append(
             f"{holdout.n_without_truth:,} of {holdout.n_people:,} people with test events are not in the numbers: "
             "they liked nothing there, or only what they had before."
         )
-    if holdout.n_masked_truth:
+    if of_part and holdout.n_masked_truth:
         limits.append(f"{holdout.n_masked_truth:,} liked events do not count, because the person had the item before.")
     for result in results.values():
         if left := int(result.served_by_fallback.sum()):

@@ -1,6 +1,7 @@
 """What the re-ranking notebook says: what policies cost and buy, which one is chosen, what each step did, the verdict."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -20,7 +21,7 @@ from workbench.evaluation import (
     split_name,
     worst_group,
 )
-from workbench.policy import BASE, Facts, Judged, Kept, Pick, limits_hold
+from workbench.policy import BASE, Facts, Judged, Kept, Pick, keep, limits_hold
 from workbench.reporting.display import Figure, Note, Table
 from workbench.reporting.figures import tradeoff
 from workbench.reporting.retrieval import retrieval_verdict
@@ -72,7 +73,7 @@ def beside_policies_table(judged: Mapping[str, Judged], pick: Pick, facts: Facts
     wanted = [f"{name}@{k}" for name in ("diversity", "novelty", "long_tail_share", "serendipity")]
     rows = []
     for name, result in evaluations(judged).items():
-        worst = worst_group(group_gaps(result, shown.groups, pick.metric))
+        worst = worst_group(group_gaps(result, shown.groups, pick.metric, tested=False))
         rows.append(
             {
                 "policy": _marked(name, pick),
@@ -105,25 +106,23 @@ def policies_figure(judged: Mapping[str, Judged], pick: Pick) -> Figure:
     return tradeoff(points, f"{label(pick.aim)} minus as ranked", f"{label(pick.metric)} minus as ranked", percent=False)
 
 
-def kept_table(judged: Mapping[str, Judged], pick: Pick, kept: Kept) -> Table | Note:
-    """The taken policy on test, beside the lists as ranked."""
-    if pick.name == BASE:
+def kept_table(judged: Mapping[str, Judged], pick: Pick) -> Table | Note:
+    """Every policy that test sees, the taken one and one's own, beside the lists as ranked."""
+    results = evaluations(judged)
+    rows: list[dict[str, object]] = []
+    for name in results:
+        if name == BASE:
+            continue
+        kept = keep(replace(pick, name=name), results, BASE)
+        for c, allowed, call in ((kept.lost, f"{-kept.most:+.4f}", kept.call), (kept.gained, "", "")):
+            told = {"as ranked": results[BASE].mean(c.metric), "with it": results[name].mean(c.metric)}
+            difference = {"difference": c.difference.text(4, sign=True), "allowed": allowed, "p": f"{c.p_value:.4f}", "": call}
+            rows.append({"policy": _marked(name, pick), "metric": label(c.metric), **told, **difference})
+    if not rows:
         return Note("The lists as ranked were taken: there is nothing to hold against them.")
-    rows = [
-        {
-            "metric": label(c.metric),
-            "as ranked": judged[BASE].evaluation.mean(c.metric),
-            pick.name: judged[pick.name].evaluation.mean(c.metric),
-            "difference": c.difference.text(4, sign=True),
-            "allowed": allowed,
-            "p": f"{c.p_value:.4f}",
-            "": call,
-        }
-        for c, allowed, call in ((kept.lost, f"{-kept.most:+.4f}", kept.call), (kept.gained, "", ""))
-    ]
     caption = (
-        f"Test part, {kept.lost.difference.n:,} people; nothing but the taken policy and the lists as ranked is looked at there. Kept: the "
-        "whole interval lies above what may be lost; broken: below it."
+        f"Test part, {len(results[BASE].users):,} people; of the policies tried it sees the one taken alone, beside one of your own. Kept: "
+        "the whole interval lies above what may be lost; broken: below it."
     )
     return Table(pd.DataFrame(rows), caption)
 
@@ -141,6 +140,7 @@ def records_table(each: Judged) -> Table | Note:
             "items replaced, each": record.replaced / n,
             "lists left short": record.short,
             "drawn at random": "yes" if record.chance else "",
+            "share reached": "" if record.reached is None else f"{record.reached:.1%} of {record.asked:.1%}",
         }
         for record in each.applied.records
     ]
@@ -234,6 +234,14 @@ def _gained_guardrail(pick: Pick, kept: Kept) -> list[Guardrail]:
     gained = kept.gained.difference
     told = f"{label(pick.aim)} {gained.text(sign=True)}"
     return [Guardrail("pass" if gained.low > 0 else "fail" if gained.high < 0 else "unknown", told)]
+
+
+def _floor_guardrails(taken: Judged) -> list[Guardrail]:
+    return [
+        Guardrail("fail" if record.missed else "pass", f"{record.step}: {record.reached:.1%} on test")
+        for record in taken.applied.records
+        if record.reached is not None
+    ]
 
 
 def _short_text(shortage: int, taken: Judged) -> str:

@@ -5,6 +5,7 @@ is asked exactly, for any groups of the same people at once, as a whole-number p
 2012, ch. 4, for tables.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,10 +14,14 @@ import numpy.typing as npt
 import torch
 from scipy.optimize import Bounds, LinearConstraint, milp
 
+from workbench.data import Holdout
 from workbench.evaluation import Slice
+from workbench.evaluation.slices import LEAST
 
-LEAST = 10
-"""People in the smallest group that is shown."""
+INFEASIBLE = 2
+"""Status of `milp` where there is no solution."""
+SECONDS = 60.0
+"""After which, undecided, every group is hidden."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -61,13 +66,14 @@ def suppress(groups: Sequence[Slice], n: int, least: int = LEAST) -> Shown:
     table = kinds.astype(np.float64)  # which groups people of a kind are in; column 0: everybody
     sizes = counts @ table
     small = [place for place in range(1, table.shape[1]) if sizes[place] < least]
-    hidden = list(small)
+    hidden, deadline = list(small), time.monotonic() + SECONDS
     while True:
         shown = [place for place in range(table.shape[1]) if place not in hidden]
-        used = [shown[place] for place in _gives_away(table[:, shown], counts, least) if shown[place]]
+        found = _gives_away(table[:, shown], counts, least, deadline - time.monotonic())
+        used = shown[1:] if found is None else [shown[place] for place in found if shown[place]]
         if not used:
             break
-        hidden.append(min(used, key=lambda place: (sizes[place], place)))
+        hidden += used if found is None else [min(used, key=lambda place: (sizes[place], place))]
     gone = [there[place - 1] for place in hidden]
     return Shown(
         groups=[each for each in groups if each.people is None or (each in there and each not in gone)],
@@ -77,14 +83,16 @@ def suppress(groups: Sequence[Slice], n: int, least: int = LEAST) -> Shown:
     )
 
 
-def _gives_away(table: Floats, counts: npt.NDArray[np.int64], least: int) -> list[int]:
+def _gives_away(table: Floats, counts: npt.NDArray[np.int64], least: int, seconds: float) -> list[int] | None:
     """Places of shown groups of which a sum of multiples is a set of fewer than `least` people, and of somebody; the sum with the smallest
-    multiples. Empty where there is none.
+    multiples. Empty where there is none, None where that could not be told in time.
 
     table: float64 (kinds, groups): which groups people of a kind are in; counts: (kinds,), people of that kind. What is looked for is a
     vector over kinds of 0 and 1, the people of the set, that equals table · multiples.
     """
     kinds, groups = table.shape
+    if seconds <= 0:
+        return None
     same = LinearConstraint(np.hstack([np.eye(kinds), -table, table]), 0, 0)
     few = LinearConstraint(np.concatenate([counts, np.zeros(2 * groups)])[None], 1, least - 1)
     found = milp(
@@ -92,8 +100,30 @@ def _gives_away(table: Floats, counts: npt.NDArray[np.int64], least: int) -> lis
         constraints=[same, few],
         integrality=np.concatenate([np.ones(kinds), np.zeros(2 * groups)]),
         bounds=Bounds(0, np.concatenate([np.ones(kinds), np.full(2 * groups, np.inf)])),
+        options={"time_limit": seconds},
     )
-    if found.x is None:
+    if found.status == INFEASIBLE:
         return []
+    if found.x is None:
+        return None
     multiples = found.x[kinds : kinds + groups] - found.x[kinds + groups :]
     return np.flatnonzero(np.abs(multiples) > 1e-6).tolist()
+
+
+def suppress_slices(slices: Sequence[Slice], holdout: Holdout, least: int = LEAST) -> Shown:
+    """`suppress` for any slices of the people judged. A slice that restricts what was liked holds who has something of that to find; those
+    that restrict it alike are held against one another.
+    """
+    n, systems = len(holdout.users), dict[bytes, list[tuple[Slice, Slice]]]()
+    for each in slices:
+        key = b"" if each.truth is None else each.truth.numpy().tobytes()
+        systems.setdefault(key, []).append((each, Slice(each.dimension, each.name, each.members(holdout))))
+    found = [suppress([people for _, people in pairs], n, least) for pairs in systems.values()]
+    whole = {id(people): each for pairs in systems.values() for each, people in pairs}
+    kept = {id(whole[id(people)]) for shown in found for people in shown.groups}
+    return Shown(
+        groups=[each for each in slices if id(each) in kept],
+        small=[whole[id(people)] for shown in found for people in shown.small],
+        beside=[whole[id(people)] for shown in found for people in shown.beside],
+        least=least,
+    )
