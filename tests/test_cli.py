@@ -148,10 +148,11 @@ def test_when_a_notebook_fails_those_that_need_it_are_left_out(project, capsys):
 @pytest.mark.parametrize(
     ("rows", "audit", "retrieval"),
     [
-        (
+        pytest.param(
             ["a,x", "b,x"],
             "No split can judge a model on own: none leaves people with a history to judge and somebody to choose on.",
             "Not applicable, because k = 10 should be between 1 and 1, the size of the catalogue.",
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             [f"u{n % 12},i{n % 47},{n % 3}" for n in range(400)],

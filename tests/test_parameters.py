@@ -1,7 +1,7 @@
 import pytest
 
 from workbench.errors import RequestError, WorkError
-from workbench.parameters import Parameter, check_ranges, declared, load_plans, resolve
+from workbench.parameters import Parameter, check_ranges, declared, load_plans, resolve, with_texts_of_files
 
 KNOWN = {
     "k": Parameter("k", "int", 10, ""),
@@ -48,6 +48,29 @@ def test_what_training_cannot_do_is_refused_before_a_kernel_starts(values, line)
 def test_how_training_is_run_may_be_left_to_the_models_and_the_machine():
     check_ranges({"epochs": 0, "device": "auto"}, ())
     check_ranges({"epochs": 1, "device": "cpu"}, ())
+
+
+POLICY = '[[step]]\nkind = "mmr"\n'
+
+
+def test_a_run_is_handed_the_text_of_a_file_that_a_parameter_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.toml").write_text(POLICY, encoding="utf-8")
+    rest = {"model": "own.toml", "k": 5, "tuned": True}
+    for given, text in (("own.toml", POLICY), (str(tmp_path / "own.toml"), POLICY), (POLICY, POLICY), ("", "")):
+        assert with_texts_of_files({"policy": given, **rest}) == {"policy": text, **rest}
+    assert with_texts_of_files(rest) == rest
+
+
+def test_a_policy_may_be_given_as_a_file_or_as_text_and_is_read_before_a_kernel_starts(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text(POLICY, encoding="utf-8")
+    for policy in ("", str(path), POLICY):
+        check_ranges({"policy": policy}, ())
+    for policy, reason in ((str(tmp_path / "no.toml"), "cannot be read"), (POLICY.replace("mmr", "mrm"), 'Did you mean "mmr"')):
+        with pytest.raises(RequestError, match=reason) as caught:
+            check_ranges({"policy": policy}, {"policy"})
+        assert "\n" not in str(caught.value)
 
 
 def test_a_parameter_needs_a_type_and_a_literal():

@@ -1,7 +1,7 @@
 """A blend that moves from what is popular to what a person did: its weights by hand, and what it learns where the truth is known."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from math import inf, sqrt
 
 import numpy as np
@@ -10,8 +10,8 @@ import torch
 from torch import tensor
 
 from tests.evaluation.made import Scores
-from workbench.coldstart import EvidenceBlend, Trust, learn_trust
-from workbench.coldstart.blend import TRUST_AT, mixed, standard, weight
+from workbench.coldstart import EvidenceBlend, Trust, blend, learn_trust
+from workbench.coldstart.blend import TRUST_AT, HalfAndHalf, mixed, standard, weight
 from workbench.errors import NotApplicable
 from workbench.evaluation import evaluate
 from workbench.testing import interactions
@@ -81,56 +81,110 @@ def judged(known, seed=0):
     return [holdout(log, truth) for log in logs], truth.csr().toarray()
 
 
+def mean_of(scorers, trust, holdouts):
+    """What `evaluate` says of the blend, over depths alike."""
+    return np.mean([evaluate(EvidenceBlend(scorers, trust), each, ks=(5,)).mean(METRIC) for each in holdouts])
+
+
 def noise(seed, personal=True):
     return Scores(np.random.default_rng(seed).random((N, N_ITEMS)), personal=personal)
 
 
 def test_where_behaviour_is_the_truth_it_is_trusted_from_the_first_event_on():
     holdouts, truth = judged((0, 1, 5))
-    trust, mean = learn_trust([noise(1, personal=False), noise(2), Scores(truth, personal=True)], holdouts, METRIC)
+    scorers = [noise(1, personal=False), noise(2), Scores(truth, personal=True)]
+    trust = learn_trust(scorers, holdouts, METRIC)
     assert trust.behaviour == 0.0
     nothing = evaluate(noise(1, personal=False), holdouts[0], ks=(5,)).mean(METRIC)
-    assert mean == pytest.approx((nothing + 1 + 1) / 3)
+    assert mean_of(scorers, trust, holdouts) == pytest.approx((nothing + 1 + 1) / 3)
 
 
 def test_where_content_is_the_truth_it_is_trusted_and_behaviour_is_not():
     holdouts, truth = judged((1, 5))
-    trust, mean = learn_trust([noise(1, personal=False), Scores(truth, personal=True), noise(2)], holdouts, METRIC)
+    scorers = [noise(1, personal=False), Scores(truth, personal=True), noise(2)]
+    trust = learn_trust(scorers, holdouts, METRIC)
     assert trust.content == 0.0
     assert weight(tensor([5]), trust.behaviour) < 1 / 2
-    assert mean == pytest.approx(1)
+    assert mean_of(scorers, trust, holdouts) == pytest.approx(1)
 
 
 def test_where_the_history_says_nothing_the_prior_keeps_the_weight():
     """Of the prior's scores half is the truth, the other half noise: what else is added takes away."""
     holdouts, truth = judged((1, 5, 10))
     prior = Scores(truth * 0.5 + np.random.default_rng(3).random((N, N_ITEMS)))
-    trust, mean = learn_trust([prior, noise(1), noise(2)], holdouts, METRIC)
+    scorers = [prior, noise(1), noise(2)]
+    trust = learn_trust(scorers, holdouts, METRIC)
     alone = np.mean([evaluate(prior, each, ks=(5,)).mean(METRIC) for each in holdouts])
     assert 0.3 < alone < 0.9
     assert weight(tensor([10]), trust.behaviour) <= 0.25
     assert weight(tensor([10]), trust.content) <= 0.25
-    assert alone <= mean < alone + 0.03, "never is among what is tried"
+    assert alone <= mean_of(scorers, trust, holdouts) < alone + 0.03, "never is among what is tried"
 
 
-def test_what_is_learnt_is_the_mean_that_the_blend_then_has():
-    """The search adds up what an evaluation would, over all depths alike."""
+def test_what_is_learnt_is_the_trust_with_which_the_blend_is_best():
+    """By what an evaluation says of each, over all depths alike."""
     holdouts, truth = judged((0, 2, 5))
     scorers = [noise(1, personal=False), Scores(truth + np.random.default_rng(4).random((N, N_ITEMS)) * 2, personal=True), noise(2)]
-    trust, mean = learn_trust(scorers, holdouts, METRIC)
-    assert mean == pytest.approx(np.mean([evaluate(EvidenceBlend(scorers, trust), each, ks=(5,)).mean(METRIC) for each in holdouts]))
+    trust = learn_trust(scorers, holdouts, METRIC)
     others = [Trust(content=a, behaviour=b) for a in TRUST_AT[::3] for b in TRUST_AT]
-    best = max(np.mean([evaluate(EvidenceBlend(scorers, each), h, ks=(5,)).mean(METRIC) for h in holdouts]) for each in others)
-    assert mean >= best - 1e-12
-    assert learn_trust(scorers, holdouts, METRIC) == (trust, mean)
+    best = max(mean_of(scorers, each, holdouts) for each in others)
+    assert mean_of(scorers, trust, holdouts) >= best - 1e-12
+    assert learn_trust(scorers, holdouts, METRIC) == trust
+
+
+@pytest.mark.parametrize("people", [7, N])
+def test_however_many_people_are_asked_about_at_once_the_same_is_learnt(monkeypatch, people):
+    holdouts, truth = judged((0, 2, 5))
+    scorers = [noise(1, personal=False), Scores(truth + np.random.default_rng(4).random((N, N_ITEMS)) * 2, personal=True), noise(2)]
+    whole, asked = learn_trust(scorers, holdouts, METRIC), []
+    monkeypatch.setattr(blend, "SCORE_BYTES", 32 * N_ITEMS * people)
+    monkeypatch.setattr(blend, "_parts", lambda scorers, batch, real=blend._parts: asked.append(len(batch)) or real(scorers, batch))
+    assert learn_trust(scorers, holdouts, METRIC) == whole
+    assert max(asked) == people
+    assert sum(asked) == 3 * N, "each person once at each depth"
+
+
+def halves():
+    """Content is the truth of the even people and a lie about the odd ones, behaviour the other way round: (scorers, holdouts, even)."""
+    holdouts, truth = judged((1, 5))
+    even = torch.arange(N) % 2 == 0
+    told = np.where(even[:, None], truth, 1 - truth)
+    return [noise(1, personal=False), Scores(told, personal=True), Scores(1 - told, personal=True)], holdouts, even
+
+
+def test_only_who_is_among_those_asked_teaches():
+    scorers, holdouts, even = halves()
+    assert learn_trust(scorers, holdouts, METRIC, ~even).behaviour == 0.0
+    of_even = learn_trust(scorers, holdouts, METRIC, even)
+    assert of_even.content == 0.0
+    assert weight(tensor([5]), of_even.behaviour) < 1 / 2
+    assert learn_trust(scorers, holdouts, METRIC, torch.ones(N, dtype=torch.bool)) == learn_trust(scorers, holdouts, METRIC)
+
+
+def test_where_nobody_is_among_those_asked_nothing_is_learnt():
+    scorers, holdouts, _ = halves()
+    with pytest.raises(NotApplicable, match=r"^nobody is left to learn the blend on$"):
+        learn_trust(scorers, holdouts, METRIC, torch.zeros(N, dtype=torch.bool))
+
+
+def test_each_half_is_served_by_its_own_scorer_and_a_stranger_by_that_of_the_first_person():
+    (some,), _ = judged((1,))
+    first, second = noise(1), noise(2)
+    both = HalfAndHalf(first, second, torch.arange(N) % 3 == 0)
+    batch = some.batch(some.users)
+    mine = (some.users % 3 == 0)[:, None]
+    assert torch.equal(both.score(batch), torch.where(mine, first.score(batch), second.score(batch)))
+    stranger = replace(batch, users=torch.full_like(batch.users, -1))
+    assert torch.equal(HalfAndHalf(first, second, torch.ones(N, dtype=torch.bool)).score(stranger), first.score(stranger))
+    assert (both.title, both.inductive, both.personal) == (EvidenceBlend.title, EvidenceBlend.inductive, EvidenceBlend.personal)
 
 
 def test_of_equals_behaviour_is_trusted_first():
     """Without an event no trust matters; where all three say the same neither."""
     holdouts, truth = judged((0,))
-    assert learn_trust([noise(1), noise(2), Scores(truth)], holdouts, METRIC)[0] == Trust(content=0.0, behaviour=0.0)
+    assert learn_trust([noise(1), noise(2), Scores(truth)], holdouts, METRIC) == Trust(content=0.0, behaviour=0.0)
     holdouts, truth = judged((3,))
-    assert learn_trust([Scores(truth)] * 3, holdouts, METRIC) == (Trust(content=0.0, behaviour=0.0), pytest.approx(1))
+    assert learn_trust([Scores(truth)] * 3, holdouts, METRIC) == Trust(content=0.0, behaviour=0.0)
 
 
 def test_where_nobody_is_judged_nothing_is_learnt():

@@ -5,7 +5,7 @@ import torch
 
 from tests.coldstart.made import coloured, log, new_people, unsealed
 from tests.evaluation.made import Scores, everyone, valued
-from workbench.coldstart import Curve, Newcomers, curves, newcomers, switch
+from workbench.coldstart import Curve, Newcomers, against_floor, curves, newcomers, switch
 from workbench.data.splits import split
 from workbench.evaluation import evaluate
 from workbench.models import create
@@ -161,6 +161,67 @@ def test_of_equals_the_first_is_chosen():
     equal = three(popular=(0.2, 0.2, 0.2, 0.2), ease=(0.2, 0.2, 0.2, 0.2))
     found = switch(equal, TEST, METRIC)
     assert (found.single, set(found.chosen.values())) == ("popular", {"popular"})
+
+
+def apart(mean, spread):
+    """A value for each person: the mean, and half of them as far above as the other half below."""
+    return torch.tensor([mean + spread, mean - spread] * (N // 2), dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("errors", "chosen"), [(0.9, "single"), (1.1, "other")])
+def test_another_method_is_chosen_where_it_is_ahead_by_more_than_a_standard_error(errors, chosen):
+    """Of 40 paired differences of 0.1 ± 0.3 the standard error is 0.3 / √39; ties of spread between people do not count."""
+    ahead = errors * 0.3 / (N - 1) ** 0.5
+    shared = ramp(0, 5)
+    single = curve("single", {0: shared + 0.2, 5: spread(9.0)})
+    other = curve("other", {0: shared + 0.2 + apart(ahead, 0.3), 5: spread(1.0)})
+    found = switch({"single": single, "other": other}, {"single": single, "other": other}, METRIC)
+    assert found.single == "single"
+    assert found.chosen == {0: chosen, 5: "single"}
+    assert len(found.gains) == (chosen == "other")
+
+
+def test_of_several_that_are_surely_ahead_the_best_is_chosen_though_another_be_higher_by_luck():
+    """The highest mean is ahead by a third of its standard error, the next one by the same for everybody."""
+    made = {
+        "single": curve("single", {0: 0.2, 5: 9.0}),
+        "lucky": curve("lucky", {0: 0.25 + apart(0, 1.0), 5: 1.0}),
+        "sure": curve("sure", {0: 0.24, 5: 1.0}),
+        "less": curve("less", {0: 0.22, 5: 1.0}),
+    }
+    assert switch(made, made, METRIC).chosen == {0: "sure", 5: "single"}
+
+
+def test_one_person_says_nothing_of_how_sure_it_is_and_nothing_is_switched():
+    judged = everyone(1)
+    one = {
+        name: Curve(name=name, by_depth={depth: valued([value], name, judged) for depth, value in enumerate(values)}, warm=None)
+        for name, values in (("popular", (0.4, 0.0)), ("ease", (0.1, 0.9)))
+    }
+    found = switch(one, one, METRIC)
+    assert (found.single, set(found.chosen.values()), found.gains) == ("ease", {"ease"}, [])
+
+
+def test_what_is_chosen_is_held_against_the_floor_at_each_depth_where_it_is_another():
+    found = against_floor(TEST, {0: "popular", 1: "content", 5: "ease", 20: "ease"}, "popular", METRIC)
+    assert [(each.a, each.b, each.metric, each.dimension, each.group) for each in found] == [
+        ("content", "popular", METRIC, "events known", "1"),
+        ("ease", "popular", METRIC, "events known", "5"),
+        ("ease", "popular", METRIC, "events known", "20"),
+    ]
+    assert [each.difference.value for each in found] == pytest.approx([0.15 - 0.2, 0.4 - 0.9, 0.5 - 0.9])
+    assert against_floor(TEST, dict.fromkeys((0, 1, 5, 20), "popular"), "popular", METRIC) == []
+
+
+def test_comparisons_with_the_floor_are_one_family():
+    """Each of twelve is wider than it would be alone."""
+    shaken = torch.rand(12, N, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    made = {"ease": curve("ease", dict(enumerate(shaken))), "popular": curve("popular", dict.fromkeys(range(12), 0.3))}
+    for place, one in enumerate(against_floor(made, dict.fromkeys(range(12), "ease"), "popular", METRIC)):
+        (alone,) = against_floor(made, {place: "ease"}, "popular", METRIC)
+        assert one.difference.value == pytest.approx(alone.difference.value)
+        assert one.difference.low < alone.difference.low < alone.difference.high < one.difference.high
+        assert one.p_value >= alone.p_value
 
 
 class Asked(Scores):

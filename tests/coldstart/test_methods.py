@@ -1,10 +1,12 @@
 """Methods by name: what is left out says why, who learnt from what, and what the blend is made of."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from tests.coldstart.made import by_colour, coloured, described, log, new_people, people, unsealed
-from workbench.coldstart import SegmentPopularity, newcomers, parse_methods, train_methods
+from workbench.coldstart import SegmentPopularity, learn_trust, methods, newcomers, parse_methods, train_methods
 from workbench.coldstart.methods import OTHERS, PRIORS
 from workbench.data import Side
 from workbench.data.splits import split
@@ -80,13 +82,56 @@ def test_before_validation_they_learnt_from_training_alone_and_before_test_from_
 
 
 def test_the_blend_that_is_judged_on_test_is_made_of_what_is(parts, valid):
-    """Its trust is what validation said, its parts are those of the moment."""
+    """Its trust is what all of validation said, its parts are those of the moment."""
     made = trained(EVERY, parts, valid)
-    for scorers in (made.early, made.late):
-        blend = scorers["evidence_blend"]
+    early, late = made.early["evidence_blend"], made.late["evidence_blend"]
+    for blend, scorers in ((early.first, made.early), (early.second, made.early), (late, made.late)):
         assert all(mine is scorers[name] for mine, name in zip(blend.scorers, made.made_of, strict=True))
-        assert blend.config is made.trust
+    assert late.config is made.trust
+    assert made.trust == learn_trust([made.early[name] for name in made.made_of], list(valid.depths.values()), METRIC)
     assert made.early["ease"] is not made.late["ease"]
+
+
+def test_nobody_of_validation_taught_the_blend_that_serves_them(parts, valid, monkeypatch):
+    """Of each half the trust is what the other half says; the halves are of the new people, and both have some."""
+    taught = []
+
+    def learn(scorers, holdouts, metric, among=None):
+        taught.append(among)
+        return learn_trust(scorers, holdouts, metric, among)
+
+    monkeypatch.setattr(methods, "learn_trust", learn)
+    blend = trained(EVERY, parts, valid).early["evidence_blend"]
+    everybody, of_first, of_second = taught
+    assert everybody is None
+    first = blend.in_first[valid.users]
+    assert 0 < int(first.sum()) < len(valid.users)
+    assert not (of_first[valid.users] & first).any()
+    assert not (of_second[valid.users] & ~first).any()
+    assert (of_first ^ of_second)[valid.users].all(), "each of them taught one"
+    scorers = blend.first.scorers
+    for half, among in ((blend.first, of_first), (blend.second, of_second)):
+        assert half.config == learn_trust(scorers, list(valid.depths.values()), METRIC, among)
+
+
+def test_a_half_that_changes_its_mind_changes_nothing_for_itself(parts, valid):
+    """What is to be found by the people of the first half becomes something else: they are served as before."""
+    blend = trained(EVERY, parts, valid).early["evidence_blend"]
+    first = blend.in_first
+    turned = {}
+    for depth, each in valid.depths.items():
+        truth = each.truth
+        items = torch.where(first[truth.users], (truth.items + 1) % N_ITEMS, truth.items)
+        turned[depth] = replace(each, truth=replace(truth, items=items))
+    again = trained(EVERY, parts, replace(valid, depths=turned)).early["evidence_blend"]
+    assert torch.equal(again.in_first, first)
+    assert again.first.config == blend.first.config
+
+
+def test_where_one_half_has_nobody_both_are_served_as_all_have_said(parts, valid, monkeypatch):
+    monkeypatch.setattr(methods, "folds", lambda users, seed: (torch.ones(len(users), dtype=torch.bool), None))
+    made = trained(EVERY, parts, valid)
+    assert (made.early["evidence_blend"].first.config, made.early["evidence_blend"].second.config) == (made.trust, made.trust)
 
 
 def test_the_blend_is_made_of_the_first_prior_the_texts_and_the_best_model_with_the_most_known(parts, valid):
@@ -158,6 +203,12 @@ def test_what_the_data_cannot_feed_is_left_out_with_its_reason(parts, valid):
 def test_a_sensitive_column_that_nothing_uses_is_a_mistake_and_no_row(parts, valid):
     with pytest.raises(RequestError, match='there is no sensitive column that a grouping uses "gendr"'):
         trained(["popularity", "segment_popularity"], parts, valid, sensitive=["gendr"])
+
+
+def test_that_mistake_is_told_before_anything_is_trained(parts, valid, learnt):
+    with pytest.raises(RequestError):
+        trained(["ease", "segment_popularity"], parts, valid, sensitive=["gendr"])
+    assert learnt["ease"] == []
 
 
 def breaks(self, train, valid=None):

@@ -56,6 +56,7 @@ def test_texts_find_new_items_and_behaviour_cannot(ml100k):
     assert found.failed == {}
     assert list(found.results) == ["content", "ease", "random"], "the blend is no method for items, chance is what they are held against"
     recall = {name: result.mean("recall@100") for name, result in found.results.items()}
+    assert found.chosen == "content", "by validation's new items"
     assert found.n_new == 168, "a tenth of the 1,682 items"
     assert recall["ease"] < 0.001
     assert 0.05 < recall["random"] < 0.08

@@ -117,6 +117,18 @@ def test_a_sensitive_column_is_learnt_from_only_when_it_is_named():
     assert codes(person_segments(data, ("age", "gender"))) == everything
 
 
+def test_a_grouping_of_which_somebody_has_two_groups_makes_no_segments():
+    """Person 1 is of two clubs; where nobody is, a separator is no harm."""
+    several = {**CELLS, "club": ["a", "a|b", "b", ""]}
+    club = {"table": "users", "column": "club", "separator": "|"}
+    privacy = {**PRIVACY, "club": "public"}
+    assert codes(person_segments(people(privacy, several, club=club, plan=PLAN))) == {"plan": [1, 0, 0, -1]}
+    with pytest.raises(NotApplicable, match=r"^the card names no grouping of people that may be learnt from$"):
+        person_segments(people(privacy, several, club=club))
+    single = person_segments(people(privacy, {**CELLS, "club": ["a", "a", "b", ""]}, club=club))
+    assert codes(single) == {"club": [0, 0, 1, -1]}
+
+
 def test_ml_100k_allows_nothing_unasked(ml100k):
     with pytest.raises(NotApplicable) as caught:
         person_segments(ml100k)

@@ -103,6 +103,13 @@ def test_whom_the_fallback_serves_is_a_slice_of_its_own():
     assert [(each.group, each.difference.n) for each in found.slices] == [("forty", 40), ("the fallback", 50), ("the model", 150)]
 
 
+@pytest.mark.parametrize(("others", "told"), [(0, False), (1, False), (9, False), (10, True), (190, True), (191, False), (200, False)])
+def test_whom_the_fallback_serves_is_told_where_ten_are_on_either_side(others, told):
+    test = {"a": valued([1.0] * N, "A"), "b": valued([0.0] * N, "B")}
+    test["a"].lists.served[:others] = False
+    assert [each.name for each in decide(test, test, METRIC, [], effect=0.01).asked] == ["the fallback", "the model"] * told
+
+
 def test_one_model_alone_is_said_to_be_alone():
     alone = {"a": valued([0.25] * N, "A")}
     assert decide(alone, alone, METRIC, people("forty"), effect=0.01).headline() == (

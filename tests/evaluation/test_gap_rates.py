@@ -117,6 +117,17 @@ def test_the_adjusted_interval_holds_what_is_planted_on_top_of_activity():
     assert 0.3 < found < 0.95
 
 
+def test_small_groups_like_everybody_else_are_seldom_told_apart_however_many_have_nothing():
+    """10 of 600 people, 85 % of them with nothing: of such a group one in five has nothing at all, and so no variance of its own."""
+    rng, judged, missed, likely = np.random.default_rng(9), everyone(600), 0, np.full(600, 0.15)
+    for _ in range(600):
+        members = torch.zeros(600, dtype=torch.bool).index_fill_(0, torch.from_numpy(rng.permutation(600)[:10]), value=True)
+        result, activity = valued(values_of(rng, likely), judged=judged), torch.from_numpy(rng.integers(1, 50, 600))
+        interval = adjusted_gap(result, Slice("group", "small", members), METRIC, activity=activity, least=2)
+        missed += interval is not None and not interval.adjusted.low <= 0 <= interval.adjusted.high
+    assert missed / 600 <= chance(0.05, 600)[1]
+
+
 @pytest.mark.slow
 def test_a_page_without_a_gap_keeps_its_error_rate():
     """2,000 pages; groups overlap, so Holm errs on the safe side, but not by far."""

@@ -1,5 +1,6 @@
 """Groups of people against everybody else: closed forms, Welch's interval by scipy, p-values against every deal there is, fairlearn."""
 
+from dataclasses import replace
 from fractions import Fraction
 from itertools import combinations
 from math import comb, inf, isnan, log, nan, sqrt
@@ -312,6 +313,16 @@ def test_two_groups_are_mirrors_among_those_who_have_a_value():
     assert found[0].p_value == found[1].p_value == one(values[:40], range(15)).p_value
 
 
+def test_without_tests_everything_but_the_p_values_is_the_same():
+    """Eleven groups, two of them mirrors, one of a single person."""
+    values = skewed(5, 90)
+    groups = split([f"{place % 7}" for place in range(90)], "week") + split("ab" * 45, "half") + [of(90, [3], "one"), of(90, range(90))]
+    tested, untested = (group_gaps(valued(values), groups, METRIC, seed=3, tested=told) for told in (True, False))
+    assert len(untested) == len(tested) == 10
+    assert all(isnan(each.p_value) and not each.significant for each in untested)
+    assert [str(replace(each, p_value=0.5)) for each in untested] == [str(replace(each, p_value=0.5)) for each in tested]
+
+
 def test_a_mirror_of_a_later_group_has_that_groups_p_value():
     """Groups of a dimension may overlap, where a cell names several: "b" and "not b" are mirrors, "a" cuts across both."""
     values = skewed(2, 60) + 0.8 * (np.arange(60) < 30)
@@ -514,14 +525,21 @@ RARE = np.concatenate([60 * level + np.arange(size) for level, size in enumerate
 """40 of them, most of them with few events."""
 
 
+def squared_error(side, everybody):
+    """Of the mean of these, whose variance is mixed with everybody's as if 30 more had that, unless it is the larger one."""
+    n, variance = len(side), np.var(side, ddof=1)
+    return max(variance, ((n - 1) * variance + 30 * np.var(everybody, ddof=1)) / (n + 29)) / n
+
+
 def test_a_gap_that_is_activity_alone_is_gone():
     """A person's value is their number of events over 10; the group has 2 of them on average, the others 4.1."""
     values = LEVELS / 10
     found = adjusted_gap(active(values, LEVELS), of(240, RARE, "gender", "F"), METRIC)
     group, others = (24 + 2 * 8 + 4 * 6 + 8 * 2) / 40, (36 + 2 * 52 + 4 * 54 + 8 * 58) / 200
     assert found.plain == pytest.approx((group - others) / 10) == pytest.approx(-0.21)
-    assert (found.adjusted.value, found.adjusted.low, found.adjusted.high) == pytest.approx((0, 0, 0), abs=1e-12)
-    assert (found.explained, found.covered, found.strata) == pytest.approx((1, 1, 4))
+    assert found.adjusted.value == pytest.approx(0, abs=1e-12)
+    assert found.adjusted.low < 0 < found.adjusted.high
+    assert (found.covered, found.strata) == (1, 4)
     assert (found.dimension, found.group, found.adjusted.n) == ("gender", "F", 40)
 
 
@@ -531,7 +549,7 @@ def test_what_is_planted_on_top_of_activity_remains():
     found = adjusted_gap(result, group, METRIC)
     assert found.adjusted.value == pytest.approx(-0.05)
     plain = (2 - 4.1) / 10 - 0.05  # activity and what is on top
-    assert (found.plain, found.explained) == pytest.approx((plain, 1 - 0.05 / -plain))
+    assert found.plain == pytest.approx(plain)
     assert group_gaps(result, [group], METRIC)[0].difference.value == pytest.approx(plain)
     assert found == adjusted_gap(result, group, METRIC, activity=tensor(LEVELS))
     assert found == adjusted_gap(result, group, METRIC, activity=tensor(np.exp(LEVELS)))  # only their order matters
@@ -544,12 +562,12 @@ def test_with_ten_strata_most_of_what_follows_activity_closely_is_gone():
     found = adjusted_gap(valued(activity / 1000), Slice("g", "a", inside), METRIC, activity=tensor(activity))
     assert found.strata == 10
     assert found.plain < -0.1
-    assert 0.9 < found.explained <= 1
+    assert 0.1 * found.plain < found.adjusted.value <= 0
 
 
 def test_two_strata_by_hand():
     """Three of the group have few events, two have many: their gaps weigh 3 / 5 and 2 / 5, and Welch's degrees of freedom are pooled as
-    Satterthwaite does.
+    Satterthwaite does. All variances but that of two are below everybody's, and so moderated.
     """
     few, other_few = [0.1, 0.2, 0.6], [0.3, 0.5]
     many, other_many = [0.4, 0.8], [0.5, 0.7, 0.9]
@@ -557,9 +575,10 @@ def test_two_strata_by_hand():
     activity = tensor([1, 2, 3, 1, 2, 11, 12, 10, 13, 12])
     found = adjusted_gap(valued(values), of(10, [0, 1, 2, 5, 6]), METRIC, activity=activity)
     gap = 3 / 5 * (0.9 / 3 - 0.4) + 2 / 5 * (0.6 - 0.7)
-    parts = [3 / 5 * stats.sem(few), 3 / 5 * stats.sem(other_few), 2 / 5 * stats.sem(many), 2 / 5 * stats.sem(other_many)]
-    error = sum(part**2 for part in parts)
-    df = error**2 / sum(part**4 / freedom for part, freedom in zip(parts, (2, 1, 1, 2), strict=True))
+    sides = [(3 / 5, few), (3 / 5, other_few), (2 / 5, many), (2 / 5, other_many)]
+    parts = [share**2 * squared_error(side, values) for share, side in sides]
+    error = sum(parts)
+    df = error**2 / sum(part**2 / freedom for part, freedom in zip(parts, (2, 1, 1, 2), strict=True))
     assert found.adjusted.value == pytest.approx(gap)
     assert half(found.adjusted) == pytest.approx(stats.t.ppf(0.975, df) * sqrt(error))
     assert found.plain == pytest.approx((0.9 + 1.2) / 5 - (0.8 + 2.1) / 5)
@@ -568,13 +587,26 @@ def test_two_strata_by_hand():
     assert half(wider.adjusted) == pytest.approx(stats.t.ppf(0.995, df) * sqrt(error))
 
 
-def test_of_one_stratum_the_interval_is_welchs():
-    values = skewed(0, 30)
-    found = adjusted_gap(valued(values), of(30, range(12)), METRIC, activity=torch.ones(30))
-    welch = stats.ttest_ind(values[:12], values[12:], equal_var=False).confidence_interval(0.95)
-    assert (found.adjusted.low, found.adjusted.high) == pytest.approx((welch.low, welch.high))
+@pytest.mark.parametrize(("n", "inside", "near"), [(30, 12, 0.1), (4000, 1600, 1e-3)])
+def test_of_one_stratum_the_interval_is_welchs_of_moderated_variances(n, inside, near):
+    """The more people, the nearer to Welch's own, and hardly ever narrower: a side is moderated where its variance is the smaller one."""
+    values = skewed(0, n)
+    a, b = values[:inside], values[inside:]
+    found = adjusted_gap(valued(values), of(n, range(inside)), METRIC, activity=torch.ones(n))
+    errors = squared_error(a, values), squared_error(b, values)
+    df = sum(errors) ** 2 / (errors[0] ** 2 / (len(a) - 1) + errors[1] ** 2 / (len(b) - 1))
+    assert half(found.adjusted) == pytest.approx(stats.t.ppf(0.975, df) * sqrt(sum(errors)))
+    welch = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+    assert 1 - near <= half(found.adjusted) / ((welch.high - welch.low) / 2) <= 1 + near
     assert found.adjusted.value == pytest.approx(found.plain)
-    assert found.explained == pytest.approx(0)
+
+
+def test_few_people_of_a_stratum_who_all_have_nothing_leave_the_interval_wide():
+    """As wide as if their variance were about everybody's, with the one degree of freedom that two people have."""
+    values = np.concatenate([np.zeros(2), skewed(0, 60)])
+    found = adjusted_gap(valued(values), of(62, range(2)), METRIC, activity=torch.ones(62))
+    assert half(found.adjusted) > stats.t.ppf(0.975, 10) * sqrt(0.9 * values.var() / 2)
+    assert found.adjusted.high > 0
 
 
 def test_where_nobody_is_of_like_activity_nothing_can_be_said():
@@ -602,7 +634,38 @@ def test_the_plain_difference_is_of_those_who_are_covered():
     values = [0.0] * 10 + [0.5, 0.7] * 7 + [0.6, 0.8] * 3
     found = adjusted_gap(active(values, lengths), of(30, range(24)), METRIC)
     assert found.plain == pytest.approx(0.6 - 0.7)
-    assert found.explained == pytest.approx(0)
+    assert found.adjusted.value == pytest.approx(found.plain)
+
+
+@pytest.mark.parametrize(
+    ("alone", "together", "others", "others_alone", "least", "told"),
+    [
+        (0, 10, 10, 0, 10, True),
+        (0, 9, 10, 0, 10, False),
+        (0, 10, 9, 0, 10, False),
+        (0, 9, 9, 0, 9, True),
+        (10, 10, 10, 0, 10, True),
+        (9, 10, 10, 0, 10, False),
+        (1, 10, 10, 0, 10, False),
+        (0, 10, 10, 10, 10, True),
+        (0, 10, 10, 9, 10, False),
+        (0, 10, 10, 1, 10, False),
+        (0, 2, 2, 0, 2, True),
+        (1, 5, 5, 0, 2, False),
+        (2, 5, 5, 0, 2, True),
+        (0, 5, 5, 2, 2, True),
+        (0, 5, 5, 1, 2, False),
+    ],
+)
+def test_nothing_is_said_where_few_are_covered_or_few_are_left_out(alone, together, others, others_alone, least, told):
+    """Of the group so many have one event, which nobody else has; so many have five, as so many others; the rest of these have nine. From
+    what is said of those who are covered and of everybody, what the few have who are left out could be told.
+    """
+    lengths = [1] * alone + [5] * (together + others) + [9] * others_alone
+    result = active(skewed(0, len(lengths)), lengths)
+    found = adjusted_gap(result, of(len(lengths), range(alone + together)), METRIC, least=least)
+    assert (found is not None) == told
+    assert not told or (found.adjusted.n, found.covered) == (together, together / (alone + together))
 
 
 @pytest.mark.parametrize("low", [10, 15, 19, 20, 21, 25, 30])
@@ -636,7 +699,7 @@ def test_where_nobody_has_a_value_nothing_can_be_said():
     assert adjusted_gap(valued([nan] * 12), of(12, range(6)), METRIC) is None
 
 
-def test_explained_is_below_zero_where_the_gap_grew_and_nothing_where_there_was_none():
+def test_a_gap_that_activity_hid_comes_to_light():
     """Few events, 2 of the group with 0.2 less; many events, and so 0.4 more for everybody, 6 of them: the gap was hidden."""
     lengths = [1] * 10 + [9] * 10
     inside = [0, 1, 10, 11, 12, 13, 14, 15]
@@ -644,9 +707,12 @@ def test_explained_is_below_zero_where_the_gap_grew_and_nothing_where_there_was_
     found = adjusted_gap(active(values, lengths), of(20, inside), METRIC)
     plain = (2 * 0.1 + 6 * 0.5) / 8 - (8 * 0.3 + 4 * 0.7) / 12
     assert found.adjusted.value == pytest.approx(-0.2)
-    assert found.explained == pytest.approx(1 - 0.2 / -plain)
-    assert found.explained < -4
-    assert isnan(adjusted_gap(active([0.5] * 20, lengths), of(20, inside), METRIC).explained)
+    assert found.plain == pytest.approx(plain) == pytest.approx(-1 / 30)
+
+
+def test_where_all_have_one_value_no_difference_is_left_and_the_interval_has_no_width():
+    found = adjusted_gap(active([0.5] * 20, [1] * 10 + [9] * 10), of(20, [0, 1, 10, 11, 12]), METRIC)
+    assert (found.plain, found.adjusted.value, found.adjusted.low, found.adjusted.high) == (0, 0, 0, 0)
 
 
 def test_a_slice_of_what_was_liked_is_not_adjusted_as_if_it_were_a_group_of_people():

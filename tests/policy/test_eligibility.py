@@ -76,6 +76,26 @@ def test_a_number_lies_within_bounds_that_belong_to_it_and_junk_is_as_good_as_em
     assert left(require(column="rating", **rule)) == expected
 
 
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ({"among": ("comedy",)}, [0, 1, 5, 7, 11]),
+        ({"among": ("comedy", "war")}, [0, 1, 3, 5, 6, 7, 8, 11]),
+        ({"among": ("comedy|drama",)}, []),
+        ({"among": ("com",), "empty": "allow"}, [4, 9]),
+    ],
+)
+def test_of_a_cell_that_names_several_groups_one_that_is_asked_for_is_enough(rule, expected):
+    assert left(require(column="genre", **rule)) == expected
+
+
+def test_a_cell_names_several_groups_where_the_card_says_what_is_between_them():
+    tags, rule = {"tags": ["a | b", "b", "a|b", " a ", "ab"]}, require(column="tags", among=("a",))
+    assert left(rule, facts(tags, tags={"table": "items", "column": "tags", "separator": "|"})) == [0, 2, 3]
+    assert left(rule, facts(tags)) == [3]
+    assert left(require(column="tags", among=("a|b",)), facts(tags)) == [2]
+
+
 def test_texts_are_compared_as_texts_even_where_they_look_like_numbers():
     assert left(require(column="rating", among=("3", "4", "nan"))) == [1, 7, 11]
 
@@ -122,10 +142,49 @@ def test_an_item_is_on_offer_from_its_first_moment_until_just_before_the_last(ru
 DATES = {"since": ["2020-01-01", "2020-01-01T02:00:00+02:00", "2020-01-01T00:00:01", "1969-12-31", "2020-13-1", "1577836800", "1577836801"]}
 
 
-@pytest.mark.parametrize("at", ["2020-01-01", "2020-01-01T00:00:00Z", "2020-01-01 01:00+01:00", 1577836800])
-def test_dates_are_moments_in_utc_and_numbers_are_seconds_beside_them(at):
-    """1577836800 is the first second of 2020, however it is written."""
-    assert left(available(at=at, since="since"), items=DATES) == [0, 1, 3, 5]
+@pytest.mark.parametrize("at", ["2020-01-01", "2020-01-01T00:00:00Z", "2020-01-01 01:00+01:00"])
+def test_dates_are_moments_in_utc_and_numbers_beside_them_are_none(at):
+    assert left(available(at=at, since="since"), items=DATES) == [0, 1, 3]
+
+
+@pytest.mark.parametrize("at", [1577836800, "1577836800", 1577836800.5])
+def test_where_a_number_is_asked_for_dates_beside_numbers_are_no_moments(at):
+    """1577836800 is the first second of 2020, but nobody says that the numbers of a table are seconds."""
+    assert left(available(at=at, since="since"), items=DATES) == [5]
+
+
+def test_a_date_without_dashes_is_a_number():
+    days = {"since": ["20240101", "20240102", "2024-01-01", "20231231"]}
+    assert left(available(at="20240101", since="since"), items=days) == [0, 3]
+    assert left(available(at="2024-01-01", since="since"), items=days) == [2]
+
+
+def test_an_end_of_another_kind_has_come():
+    ends = {"until": ["2020-01-02", "1577836801", "", "2020-01-01T00:00:01"]}
+    assert left(available(at="2020-01-01", until="until"), items=ends) == [0, 2, 3]
+    assert left(available(at=1577836800, until="until"), items=ends) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("at", "column", "cells", "kind"),
+    [
+        ("2020-01-01", "since", ["20200101", "", None], "a date in ISO 8601"),
+        ("2020-01-01", "until", ["1577836800"], "a date in ISO 8601"),
+        (20200101, "since", ["2020-01-01", "soon"], "a number"),
+        ("20200101", "until", ["2020-01-01"], "a number"),
+    ],
+)
+def test_a_column_without_any_moment_of_the_kind_asked_for_is_refused(at, column, cells, kind):
+    with pytest.raises(RequestError, match=f"no cell of {column} is {kind}") as error:
+        left(available(at=at, **{column: column}), items={column: cells})
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("cells", [["", None], ["  ", ""], ["   "]])
+def test_a_column_of_empty_cells_is_of_no_kind(cells):
+    """Nothing has begun, and nothing ends."""
+    assert left(available(at=20, since="since"), items={"since": cells}) == []
+    assert left(available(at="2020-01-01", until="until"), items={"until": cells}) == list(range(len(cells)))
 
 
 def test_dates_are_in_utc_wherever_the_machine_stands(monkeypatch):
@@ -133,8 +192,9 @@ def test_dates_are_in_utc_wherever_the_machine_stands(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "Asia/Tokyo")
         time.tzset()
-        assert left(available(at=1577836800, since="since"), items=DATES) == [0, 1, 3, 5]
-        assert left(available(at=1577836799, since="since"), items=DATES) == [3]
+        assert left(available(at="2020-01-01T00:00:00Z", since="since"), items=DATES) == [0, 1, 3]
+        assert left(available(at="2019-12-31T23:59:59Z", since="since"), items=DATES) == [3]
+        assert left(available(at="2020-01-01", since="since"), items=DATES) == [0, 1, 3]
     time.tzset()
 
 

@@ -87,9 +87,15 @@ def test_a_policy_without_a_value_of_the_aim_is_never_picked(order):
     assert chosen(0.1, **{name: policies[name] for name in order}).name == "good"
 
 
-def test_an_aim_that_nobody_was_judged_by_is_refused_with_the_nearest_one():
-    with pytest.raises(RequestError, match=r'no aim "diversity@5"\. Did you mean "diversity@10"\?'):
-        choose({"base": judged(0.5, 0.1)}, "base", NDCG, "diversity@5", 0.1)
+def test_an_aim_that_is_no_metric_is_refused_with_the_nearest_one():
+    with pytest.raises(RequestError, match=r'no aim "diversty@10"\. Did you mean "diversity@10"\?'):
+        choose({"base": judged(0.5, 0.1)}, "base", NDCG, "diversty@10", 0.1)
+
+
+def test_an_aim_that_the_data_cannot_feed_is_not_applicable():
+    """Diversity needs vectors; without them nobody was judged by it."""
+    with pytest.raises(NotApplicable, match=r"lists cannot be judged by diversity@10: vectors are missing"):
+        choose({"base": judged(0.5, 0.1, metric="novelty@10")}, "base", NDCG, AIM, 0.1)
 
 
 @pytest.mark.parametrize("share", [-0.01, 1.01, float("nan")])

@@ -12,7 +12,7 @@ from torch import tensor
 from tests.policy.made import HAD, ITEMS, N_ITEMS, facts, listed, pool
 from workbench.errors import RequestError
 from workbench.evaluation.lists import check_lists
-from workbench.policy import Facts, Policy, limits_hold, make_policy, parse_policy, read_policy
+from workbench.policy import Facts, Policy, limits_hold, make_policy, parse_policy, policy_of, policy_text
 from workbench.testing import interactions
 from workbench.testing.synthetic import holdout
 
@@ -79,15 +79,22 @@ def test_every_kind_can_be_written(tmp_path):
         'kind = "floor"\nby = "provider"\ngroup = "bolt"\nshare = 1',
     ]
     path.write_text("".join(f"[[step]]\n{part}\n" for part in parts), encoding="utf-8")
-    assert [each.model_dump()["kind"] for each in read_policy(path).steps] == [part.split('"')[1] for part in parts]
+    assert [each.model_dump()["kind"] for each in policy_of(str(path)).steps] == [part.split('"')[1] for part in parts]
 
 
-def test_a_moment_may_be_a_number_a_text_or_a_date_of_tomls_own():
-    """TOML writes dates without quotation marks; all three are the first second of 2020."""
-    dates = facts({"since": ["2020-01-01", "2020-01-02"]})
-    for at in ("1577836800", '"2020-01-01"', "2020-01-01", "2020-01-01T00:00:00Z"):
+@pytest.mark.parametrize(
+    ("since", "moments"),
+    [
+        (["2020-01-01", "2020-01-02"], ['"2020-01-01"', "2020-01-01", "2020-01-01T00:00:00Z"]),
+        (["1577836800", "1577836801"], ["1577836800", "1577836800.5", '"1577836800"']),
+    ],
+)
+def test_a_moment_may_be_a_number_a_text_or_a_date_of_tomls_own(since, moments):
+    """TOML writes dates without quotation marks."""
+    known = facts({"since": since})
+    for at in moments:
         policy = parse_policy(f'[[step]]\nkind = "available"\nsince = "since"\nat = {at}')
-        assert policy.apply(pool([[0, 1]]), dates).lists.tolist() == [[0, -1, -1]]
+        assert policy.apply(pool([[0, 1]]), known).lists.tolist() == [[0, -1, -1]]
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "step = []"])
@@ -187,10 +194,35 @@ def test_several_floors_may_stand_at_the_end():
 def test_a_file_that_is_not_there_or_no_text_is_refused_by_name(tmp_path):
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     for name in ("missing.toml", "binary.toml", "."):
-        with pytest.raises(RequestError, match="cannot be read") as error:
-            read_policy(tmp_path / name)
-        assert str(tmp_path / name) in str(error.value)
-        assert "\n" not in str(error.value)
+        for read in (policy_of, policy_text):
+            with pytest.raises(RequestError, match="cannot be read") as error:
+                read(str(tmp_path / name))
+            assert str(tmp_path / name) in str(error.value)
+            assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["a\0b.toml", "long" * 2000, '[step]\nkind = "mmr"\n'])
+def test_what_can_be_the_name_of_no_file_is_refused_in_one_line(text):
+    with pytest.raises(RequestError, match="cannot be read") as error:
+        policy_text(text)
+    assert "\n" not in str(error.value)
+
+
+def test_a_policy_is_its_text_or_the_name_of_a_file_where_one_stands(tmp_path, monkeypatch):
+    text = '# our own\n[[step]]\nkind = "mmr"\nweight = 0.25\n'
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.toml").write_text(text, encoding="utf-8")
+    for told in (text, "own.toml", str(tmp_path / "own.toml")):
+        assert policy_text(told) == text
+        assert policy_of(told) == parse_policy(text)
+
+
+def test_what_is_wrong_is_told_of_the_file_or_of_the_policy(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.toml").write_text(step("capp"), encoding="utf-8")
+    for told, where in (("own.toml", "own.toml"), (step("capp"), "the policy")):
+        with pytest.raises(RequestError, match=rf"no kind of step \(step 2 of {where}\)"):
+            policy_of(told)
 
 
 @pytest.mark.parametrize(
@@ -233,6 +265,23 @@ def test_records_say_what_each_step_did():
     assert limits_hold(applied).tolist() == [True, True]
 
 
+@pytest.mark.parametrize(("share", "lists", "missed"), [(0.5, [[4, 3], [5]], False), (1.0, [[4, 3], [5]], True)])
+def test_a_record_of_a_floor_says_what_it_reached_of_what_was_asked(share, lists, missed):
+    """Three of four places are filled, of which bolt can have two: person 0 has 3 and 4 of bolt's to choose from, person 1 nothing."""
+    applied = make_policy([{"kind": "block", "items": ["i9"]}, FLOOR | {"share": share}]).apply(pool([[1, 3, 2, 4], [5]], k=2), KNOWN)
+    other, floor = applied.records
+    assert listed(applied.lists) == lists
+    assert (floor.asked, floor.reached, floor.missed) == (share, pytest.approx(2 / 3), missed)
+    assert (other.asked, other.reached, other.missed) == (None, None, False)
+
+
+def test_a_floor_that_is_met_to_the_place_is_not_missed():
+    """A third of three places, and more than a third of two."""
+    for own in ([0, 1, 3], [0, 3]):
+        (record,) = make_policy([FLOOR | {"share": 1 / 3}]).apply(pool([own]), KNOWN).records
+        assert (record.reached, record.missed) == (1 / len(own), False)
+
+
 def test_another_order_of_the_same_items_is_another_list_with_nothing_replaced():
     """Comedy, comedy, war: the last is less like the first."""
     applied = make_policy([{"kind": "mmr", "weight": 0.0}]).apply(pool([[0, 7, 3], [3]]), KNOWN)
@@ -260,6 +309,18 @@ def test_a_trace_follows_what_was_in_the_list_at_some_time():
         ["film 1", "3", "2", "3", "below the list"],
         ["film 0", "1", "", "", "taken away: 1 blocked items"],
     ]
+
+
+@pytest.mark.parametrize("name", ["", "new to them"])
+def test_a_trace_is_silent_about_what_the_person_had(name):
+    """Items 0 and 3, which `unseen` refuses whatever it is called; what another step refused before it is told."""
+    steps = [{"kind": "block", "items": ["i3"]}, {"kind": "unseen", "name": name}, {"kind": "block", "items": ["i1"]}]
+    told = make_policy(steps).apply(pool([[0, 1, 2, 3]], k=4), KNOWN).trace(0, [f"film {item}" for item in range(N_ITEMS)])
+    assert dict(zip(told["item"], told[""], strict=True)) == {
+        "film 2": "",
+        "film 1": "taken away: 1 blocked items (2)",
+        "film 3": "taken away: 1 blocked items",
+    }
 
 
 def test_a_trace_of_who_has_no_candidates_is_empty():
@@ -370,19 +431,19 @@ def test_hard_rules_hold_in_every_list_whatever_else_is_preferred(start, rules, 
 @given(
     four_people(),
     st.lists(st.sampled_from(sorted(ITEM_RULES)), unique=True, max_size=3),
-    st.none() | st.sampled_from(sorted(LIMITS)),
+    st.lists(st.sampled_from(sorted(LIMITS)), unique=True, max_size=2),
     st.lists(preferences, max_size=2),
-    st.booleans(),
+    st.randoms(use_true_random=False),
 )
-def test_a_list_is_short_only_where_nothing_else_may_be_shown(start, rules, limit, preferred, limited_first):
-    """Rules on items, then one limit, before or after what is preferred: whoever may be shown and fits would have been taken."""
-    last = [LIMITS[limit][0]] if limit else []
-    rest = [*last, *preferred] if limited_first else [*preferred, *last]
-    applied = make_policy([*(ITEM_RULES[name][0] for name in rules), *rest]).apply(start, KNOWN)
+def test_a_list_is_short_only_where_nothing_else_may_be_shown(start, rules, limits, preferred, random):
+    """In whatever order the steps stand: whoever may be shown and fits would have been taken."""
+    steps = [ITEM_RULES[name][0] for name in rules] + [LIMITS[name][0] for name in limits] + preferred
+    random.shuffle(steps)
+    applied = make_policy(steps).apply(start, KNOWN)
     for user, (before, items) in enumerate(zip(listed(start.items), listed(applied.lists), strict=True)):
         left = [item for item in before if item not in items and all(ITEM_RULES[name][1](user, item) for name in rules)]
         if len(items) < start.k:
-            assert not [item for item in left if limit is None or kept(*LIMITS[limit][1:], [*items, item])]
+            assert not [item for item in left if all(kept(*LIMITS[name][1:], [*items, item]) for name in limits)]
 
 
 def test_facts_are_those_of_the_moment_of_the_request():

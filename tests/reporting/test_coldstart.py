@@ -11,7 +11,7 @@ from scipy import stats
 
 from tests.evaluation.made import everyone, graded, valued
 from workbench import reporting as report
-from workbench.coldstart import Curve, Explored, Methods, Newcomers, Round, Trust, switch
+from workbench.coldstart import Curve, Explored, Methods, Newcomers, NewItems, Round, Trust, against_floor, switch
 from workbench.data.rules import make_rule
 from workbench.data.splits import Split
 from workbench.reporting.coldstart import over_worlds
@@ -69,13 +69,19 @@ def people(part="test", found=(0, 1, 5), regulars=40):
 
 def test_who_is_judged_is_told_by_part():
     """One, two and three items to find, each of twenty people: two on average; as regulars one."""
-    table = report.newcomers_table({"validation": people("valid"), "test": people()})
+    table = report.newcomers_table({"validation": people("valid"), "test": people()}, made_split())
     assert cells(table) == [[part, "75", "60", "40", "2.0", "1.0"] for part in ("validation", "test")]
     assert "Their first 0, 1, 5 events are revealed" in table.caption
+    assert "no times" not in table.caption
+
+
+def test_of_a_log_without_times_it_is_said_what_first_and_last_are():
+    table = report.newcomers_table({"test": people()}, replace(made_split(), has_times=False))
+    assert table.caption.endswith(" The log has no times: first and last are as the split's seed deals them, and depths are amounts.")
 
 
 def test_where_nobody_is_a_regular_what_they_have_to_find_is_left_blank():
-    assert cells(report.newcomers_table({"test": people(regulars=0)})) == [["test", "75", "60", "0", "2.0", ""]]
+    assert cells(report.newcomers_table({"test": people(regulars=0)}, made_split())) == [["test", "75", "60", "0", "2.0", ""]]
 
 
 # curves
@@ -243,12 +249,13 @@ def made_split():
 
 
 def verdict(made, switching, methods=None, items=None, loops=None, effect=0.01, floor="popularity"):
-    return report.coldstart_verdict(switching, made, methods or Methods(), made_split(), effect, items or {}, loops or {}, floor)
+    items = items or NewItems(results={}, chosen="", n_new=0, failed={})
+    return report.coldstart_verdict(switching, made, methods or Methods(), made_split(), effect, items, loops or {}, floor)
 
 
 def test_the_numbers_are_of_what_validation_chose_with_the_fewest_and_the_most_known_and_of_regulars():
     made = curves(curve("popularity", *POPULAR, warm=0.5), curve("ease", *EASE, warm=0.7))
-    numbers = verdict(made, switch(made, made, METRIC), items=new_items()).numbers
+    numbers = verdict(made, switch(made, made, METRIC), items=of_items("content")).numbers
     regular = made["ease"].warm.mean(METRIC)
     assert [(each.label, each.value) for each in numbers] == [
         ("0 events known", "0.200"),
@@ -260,7 +267,19 @@ def test_the_numbers_are_of_what_validation_chose_with_the_fewest_and_the_most_k
     assert numbers[0].note.endswith(f" · n {N}")
     assert numbers[2].note.startswith("NDCG@10 of Ease · ")
     assert numbers[2].note.endswith(" · n 40")
-    assert numbers[3].note.startswith("Recall@100 of Content · ")
+    assert numbers[3].note.startswith("Recall@100 of Content, chosen on validation · ")
+
+
+def test_of_new_items_the_one_that_validation_chose_is_shown_though_another_is_better_on_test():
+    made = curves(curve("ease", *EASE))
+    (*_, number) = verdict(made, switch(made, made, METRIC), items=of_items("random")).numbers
+    assert (number.label, number.value) == ("New items", "0.100")
+    assert number.note.startswith("Recall@100 of Random, chosen on validation · ")
+
+
+def test_where_validation_chose_nothing_for_new_items_no_number_is_shown():
+    made = curves(curve("ease", *EASE))
+    assert "New items" not in [each.label for each in verdict(made, switch(made, made, METRIC), items=of_items("")).numbers]
 
 
 def test_with_one_depth_no_regulars_and_no_new_items_there_is_one_number():
@@ -286,6 +305,29 @@ def test_what_is_chosen_is_held_against_what_is_popular(gain, state):
     assert rails[-1].text.startswith("Ease against popularity with 5 events known: ")
 
 
+def test_what_is_told_of_popularity_comes_out_of_one_family():
+    """Three depths at once: each interval is wider than it would be of its depth alone."""
+    shaken = torch.rand(3, N, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    made = curves(curve("popularity", *POPULAR), curve("ease", *(0.5 + shaken)))
+    switching = switch(made, made, METRIC)
+    family = against_floor(made, switching.chosen, "popularity", METRIC)
+    rails = verdict(made, switching).guardrails[1:]
+    assert [rail.text.split("known: ")[1] for rail in rails] == [family[place].difference.text(sign=True) for place in (0, -1)]
+    (alone,) = against_floor(made, {0: "ease"}, "popularity", METRIC)
+    assert family[0].difference.low < alone.difference.low
+
+
+def test_a_depth_in_between_is_told_where_it_is_worse_than_popularity():
+    made = curves(curve("popularity", *POPULAR), curve("ease", 0.6, 0.6, 0.6))
+    switching = switch(made, made, METRIC)
+    test = curves(curve("popularity", *POPULAR), curve("ease", 0.6 + WAVE, 0.1, 0.6 + WAVE))
+    rails = verdict(test, switching).guardrails[1:]
+    assert [(rail.state, rail.text.split(": ")[0]) for rail in rails] == [
+        (state, f"Ease against popularity with {known} known")
+        for state, known in (("pass", "0 events"), ("fail", "1 event"), ("pass", "5 events"))
+    ]
+
+
 def test_where_popularity_is_chosen_or_was_not_asked_for_it_is_held_against_nothing():
     for made in (curves(curve("popularity", *[0.9] * 3), curve("ease", *EASE)), curves(curve("ease", *EASE))):
         assert [rail.text for rail in verdict(made, switch(made, made, METRIC)).guardrails] == ["the split keeps its promises"]
@@ -303,9 +345,30 @@ def test_limits_are_those_of_the_method_that_is_recommended():
     """Ease is the best throughout and, with nothing known, leaves everybody to popularity."""
     made = curves(curve("popularity", *POPULAR), curve("ease", *[0.5] * 3, served=False))
     found = verdict(made, switch(made, made, METRIC)).limits
-    assert f"Ease left {N} of {N} people to popularity; they are in its numbers." in found
+    assert [limit for limit in found if "Ease left" in limit] == [f"With 0 events known Ease left {N} of {N} people to popularity."]
     turned = curves(curve("ease", *[0.1] * 3, served=False), curve("popularity", *POPULAR))
-    assert not [limit for limit in verdict(turned, switch(turned, turned, METRIC)).limits if limit.startswith("Ease left")]
+    assert not [limit for limit in verdict(turned, switch(turned, turned, METRIC)).limits if "Ease left" in limit]
+
+
+def test_limits_say_at_which_depths_ties_decided():
+    """A quarter of the places with one event known, half a percent with five."""
+    ease = curve("ease", *[0.5] * 3)
+    tied = {depth: replace(each, tied_share=share) for (depth, each), share in zip(ease.by_depth.items(), (0.0, 0.25, 0.005), strict=True)}
+    made = curves(curve("popularity", *POPULAR), replace(ease, by_depth=tied))
+    found = [limit for limit in verdict(made, switch(made, made, METRIC)).limits if "ties" in limit]
+    assert found == ["With 1 event known ties decided 25% of the places of Ease."]
+
+
+def test_limits_are_not_of_the_splits_whole_test_part():
+    """Of the part ten people liked only what they had before: of new people at each depth that says nothing."""
+    whole = made_split()
+    parts = replace(whole, train=whole.train.plus(whole.test.select(torch.arange(10))))
+    assert parts.holdout("test").n_masked_truth
+    made = both()
+    told = report.coldstart_verdict(
+        switch(made, made, METRIC), made, Methods(), parts, 0.01, NewItems(results={}, chosen="", n_new=0, failed={}), {}, "popularity"
+    ).limits
+    assert not [limit for limit in told if "people with test events" in limit or "liked events do not count" in limit]
 
 
 # new items and by time
@@ -319,6 +382,10 @@ def new_items():
         values = WAVE + value
         found[name] = replace(each, ks=(10, 100), tied_share=0.25, per_user={METRIC: values / 2, "recall@10": values, "recall@100": values})
     return found
+
+
+def of_items(chosen):
+    return NewItems(results=new_items(), chosen=chosen, n_new=7, failed={})
 
 
 def test_new_items_are_told_best_first_with_what_could_not_be_judged():
@@ -345,7 +412,10 @@ def test_people_by_time_are_told_with_intervals_or_it_is_said_that_there_are_non
     assert [row[0] for row in rows] == ["Popularity", "Ease"]
     assert rows[1][1:] == [both()["ease"].by_depth[depth].interval(METRIC).text() for depth in DEPTHS]
     assert f"NDCG@10 of {N} people whose first event is after the moment" in table.caption
-    assert str(report.by_time_table({}, METRIC)).startswith("Not applicable, because by one moment for everyone too few new people")
+    assert str(report.by_time_table({}, METRIC)) == (
+        "Not applicable, because the page is by time already, too few new people are left by one moment for everyone, or the log has no "
+        "times."
+    )
 
 
 # exploration
@@ -410,9 +480,22 @@ def test_over_worlds_is_students_interval():
 
 
 def test_the_figure_of_exploration_tells_what_was_lost_in_the_end():
+    """Regret of 2, 3 and 4 clicks without exploring; with it of 1, 3.5 and 2.5, at a cost of -1, 0.5 and -1.5."""
     figure = report.regret_figure(WORLDS)
-    assert figure.alt.endswith(f"After the last request: warm only +0, lin ucb {np.mean([-1.0, 0.5, -1.5]):+.0f}.")
+    assert figure.alt.endswith(
+        "After the last request: regret of warm only +3, regret of lin ucb +2, cost of warm only +0, cost of lin ucb -1."
+    )
     assert "the mean of 3 worlds" in figure.caption
+
+
+def test_the_figure_of_exploration_has_a_panel_for_regret_and_one_for_cost():
+    """A line for each policy, request by request, the mean of the worlds."""
+    regret, cost = report.regret_figure(WORLDS).figure.axes
+    assert [axes.get_ylabel() for axes in (regret, cost)] == ["regret, clicks so far", "cost, clicks so far"]
+    for axes, what in ((regret, "regret"), (cost, "cost")):
+        for line, name in zip(axes.get_lines(), WORLDS[0], strict=False):
+            assert line.get_ydata() == pytest.approx(np.mean([getattr(world[name], what) for world in WORLDS], axis=0))
+            assert line.get_xdata().tolist() == list(range(1, 11))
 
 
 # closed loops
@@ -505,7 +588,7 @@ def test_names_that_are_markup_are_shown_as_text():
         report.regulars_table(made, list(made), METRIC, "popularity"),
         report.switching_table(switching, made, 0.01),
         report.by_time_table(made, METRIC),
-        report.newcomers_table({"<i>": people()}),
+        report.newcomers_table({"<i>": people()}, made_split()),
     ):
         shown = each._repr_html_()
         assert "&lt;" in shown

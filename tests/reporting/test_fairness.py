@@ -17,7 +17,7 @@ from workbench.data import Interactions, Side
 from workbench.data.rules import make_rule
 from workbench.data.splits import Split
 from workbench.errors import RequestError
-from workbench.evaluation import Gap, Interval, Slice, evaluate_lists, group_gaps, popularity_lift
+from workbench.evaluation import Gap, Interval, Slice, adjusted_gap, evaluate_lists, group_gaps, popularity_lift
 from workbench.evaluation.metric_frame import metric_frame
 from workbench.reporting.display import Note
 from workbench.reporting.suppression import Shown
@@ -193,10 +193,18 @@ def test_where_no_gap_is_seen_the_headline_says_how_large_a_one_may_be(page):
     gaps = [gap("a"), gap("b", difference=-0.02, half=0.1), gap("c", known=False), gap("d", difference=0.3, half=0.05, p=0.01)]
     headline = verdict_of(page, gaps[:3]).headline
     assert headline == (
-        "No group is seen to be served worse by Plain & simple than everybody else in NDCG@5, over 3 groups; for town: b a difference of "
+        "No group is seen to be served worse by Plain & simple than everybody else in NDCG@5, over 3 groups; for town: b a shortfall of "
         "up to 0.120 cannot be excluded."
     )
     assert "served worse by" in verdict_of(page, gaps).headline, "who is served better is not served worse"
+
+
+def test_a_shortfall_is_how_far_behind_a_group_may_be_and_not_how_far_ahead(page):
+    """Of b the interval reaches to 0.4 above and 0.05 below, of a to 0.08 below: it is a that may be furthest behind."""
+    gaps = [gap("a", half=0.08), gap("b", difference=0.175, half=0.225), gap("c", known=False)]
+    assert verdict_of(page, gaps).headline.endswith("over 3 groups; for town: a a shortfall of up to 0.080 cannot be excluded.")
+    ahead = [gap("a", difference=0.3, half=0.1), gap("b", difference=0.2, half=0.1)]
+    assert verdict_of(page, ahead).headline.endswith("for town: b a shortfall of up to 0.000 cannot be excluded.")
 
 
 def test_where_no_group_has_an_interval_no_difference_can_be_excluded(page):
@@ -317,6 +325,45 @@ def test_a_metric_frame_leaves_out_who_is_in_no_group_and_who_has_no_value():
     assert frame.overall[METRIC] == pytest.approx((0.2 + 0.4 + 1.0) / 3)
 
 
+# other metrics
+
+
+def test_other_metrics_have_their_differences_group_by_group(page):
+    table = report.other_gaps_table(page.gaps, METRIC)
+    frame = table.frame.set_index("group")
+    assert list(frame.columns) == ["n", "Recall@5", "detectable Recall@5", "User coverage@5", "detectable User coverage@5"]
+    assert list(frame.index) == [each.label for each in page.gaps[METRIC]]
+    for metric, told in (("recall@5", "Recall@5"), ("user_coverage@5", "User coverage@5")):
+        for each in page.gaps[metric]:
+            row = frame.loc[each.label]
+            assert row[told] == each.difference.text(sign=True) + (" *" if each.significant else "")
+            assert row[f"detectable {told}"] == each.detectable
+            assert row["n"] == each.value.n
+    assert frame.loc["town: north", "Recall@5"].startswith(f"{10 / 50 - 88 / 110:+.3f} (")
+    assert frame.loc["town: north", "Recall@5"].endswith(" *")
+    assert table.caption.startswith("Each group minus everybody else in other metrics;")
+
+
+def test_a_star_is_of_the_metric_whose_p_it_is():
+    """By hand: with one metric a is told apart, with the other b; what is not known of a group is left blank."""
+    gaps = {
+        METRIC: [gap("a"), gap("b")],
+        "recall@5": [gap("a", difference=-0.2, p=0.04), gap("b", p=0.05)],
+        "user_coverage@5": [gap("b", difference=0.1, p=0.001, detectable=0.07)],
+    }
+    frame = report.other_gaps_table(gaps, METRIC).frame.set_index("group")
+    assert frame["Recall@5"].to_dict() == {"town: a": "-0.200 (-0.210 to -0.190) *", "town: b": "+0.000 (-0.010 to +0.010)"}
+    assert frame.loc["town: b", "User coverage@5"] == "+0.100 (+0.090 to +0.110) *"
+    assert frame["detectable User coverage@5"].isna().to_list() == [True, False]
+    (a, b) = cells(report.other_gaps_table(gaps, METRIC))
+    assert a[-2:] == ["", ""]
+    assert b[-1] == "0.070"
+
+
+def test_without_another_metric_a_sentence_stands_for_the_table(page):
+    assert isinstance(report.other_gaps_table({METRIC: page.gaps[METRIC]}, METRIC), Note)
+
+
 # whether it is activity
 
 
@@ -360,6 +407,33 @@ def test_the_difference_as_it_is_is_the_one_of_the_table_of_gaps_or_it_is_said_o
     assert row["difference"] == f"{plain.difference.value:+.3f}" or "of those who are covered" in table.caption
 
 
+def test_intervals_of_groups_of_like_activity_hold_for_all_rows_together():
+    """Bonferroni: of four rows each is at 1 - 0.05 / 4. Groups by activity are no rows and count for none."""
+    rng = np.random.default_rng(2)
+    result = active(rng.random(N), rng.integers(1, 4, N))
+    groups = [Slice("side", name, torch.from_numpy(rng.random(N) < 0.5)) for name in "abcd"]
+    loose = Slice("activity", "some", torch.arange(N) < 80)
+    table = report.activity_explains(result, all_shown(loose, *groups), METRIC)
+    expected = [adjusted_gap(result, each, METRIC, level=1 - 0.05 / 4).adjusted for each in groups]
+    assert table.frame["of like activity"].to_list() == [each.text(sign=True) for each in expected]
+    for each, wide in zip(groups, expected, strict=True):
+        alone = report.activity_explains(result, all_shown(each), METRIC).frame["of like activity"].iloc[0]
+        assert alone == adjusted_gap(result, each, METRIC).adjusted.text(sign=True)
+        assert adjusted_gap(result, each, METRIC).adjusted.low > wide.low
+    assert "hold for all rows together (Bonferroni)" in table.caption
+
+
+def test_of_fewer_people_of_like_activity_than_may_be_shown_nothing_is_said():
+    """Of 80 old people six have as many events as somebody else, and 74 are left out; of 80 others likewise."""
+    lengths = np.where(np.arange(N) < 80, 1, 9)
+    lengths[[*range(6), *range(80, 86)]] = 5
+    result = active(np.linspace(0, 1, N), lengths)
+    old = Slice("age", "old", torch.arange(N) < 80)
+    assert isinstance(report.activity_explains(result, all_shown(old, least=10), METRIC), Note)
+    (row,) = cells(report.activity_explains(result, all_shown(old, least=6), METRIC))
+    assert (row[0], row[3]) == ("age: old", f"{6 / 80:.0%}")
+
+
 def test_groups_by_activity_itself_are_not_asked_whether_they_are_activity():
     groups = [Slice(name, "some", torch.arange(N) < 80) for name in ("activity", "returning")]
     note = report.activity_explains(active(np.zeros(N), [3] * N), all_shown(*groups), METRIC)
@@ -394,10 +468,11 @@ def test_hidden_groups_are_nowhere_on_the_page(page):
         *(report.said_of_gaps(each, most=99) for each in page.gaps.values()),
         report.frames_table(page.result, page.shown, METRICS),
         *(report.activity_explains(page.result, page.shown, metric) for metric in METRICS),
+        report.other_gaps_table(page.gaps, METRIC),
         report.exposure_table(page.found, K),
         report.tastes_table(page.data, {"plain": page.result}, K, "genre"),
     ]
-    figures = [report.gaps_figure(gaps, 0.05), report.exposures_figure(page.found), report.concentration_figure({"": page.result}, K)]
+    figures = [report.gaps_figure(gaps, 0.05), report.exposure_figure(page.found), report.lorenz_figure({"": page.result}, K)]
     drawn = [label.get_text() for each in figures for axes in each.figure.axes for label in axes.get_yticklabels()]
     texts = [
         *(each._repr_html_() for each in shown),
@@ -432,6 +507,7 @@ def test_without_groups_that_may_be_shown_there_are_notes_and_a_verdict(page):
         report.said_of_gaps(gaps[METRIC]),
         report.frames_table(page.result, nobody, METRICS),
         report.activity_explains(page.result, nobody, METRIC),
+        report.other_gaps_table(gaps, METRIC),
     ]
     assert all(isinstance(note, Note) and str(note).startswith("Not applicable, because") for note in notes)
     verdict = verdict_of(page, [], shown=nobody)
@@ -451,6 +527,7 @@ def test_names_that_are_markup_are_shown_as_text(page):
         report.said_of_gaps(page.gaps[METRIC], most=99),
         report.frames_table(page.result, page.shown, METRICS),
         report.activity_explains(page.result, page.shown, METRIC),
+        report.other_gaps_table(page.gaps, METRIC),
         report.exposure_table(page.found, K),
         report.said_of_gaps([gap(script, difference=-0.5, p=0.01)]),
     ):
@@ -539,14 +616,14 @@ def test_a_single_group_of_all_items_has_all_of_everything(page):
     found = report.exposures(page.result, report.item_memberships(data, page.result, "class"), K)
     (row,) = cells(report.exposure_table(found, K))
     assert row == ["class", "x", "30", "100.0%", "100.0% (100.0% to 100.0%)", "100.0% (100.0% to 100.0%)", "1.00", "100%"]
-    assert "class: x: 100.0% of the attention, 100.0% of what was liked" in report.exposures_figure(found).alt
+    assert "class: x: 100.0% of the attention, 100.0% of what was liked" in report.exposure_figure(found).alt
 
 
 def test_where_no_item_has_a_group_all_are_unknown(page):
     data = dataset(items={"class": [None] * N_ITEMS})
     found = report.exposures(page.result, report.item_memberships(data, page.result, "genre"), K)
     assert [(each.group, each.n_items) for each in found["genre"]] == [("unknown", N_ITEMS)]
-    assert report.exposures_figure(found)._repr_mimebundle_()[0]["image/png"]
+    assert report.exposure_figure(found)._repr_mimebundle_()[0]["image/png"]
 
 
 def test_a_group_of_one_item_that_nobody_liked_and_nobody_was_shown_has_no_ratio():
@@ -562,13 +639,13 @@ def test_a_group_of_one_item_that_nobody_liked_and_nobody_was_shown_has_no_ratio
 
 
 def test_the_figures_tell_their_numbers_to_who_cannot_see_them(page):
-    alt = report.exposures_figure(page.found).alt
+    alt = report.exposure_figure(page.found).alt
     for name, groups in page.found.items():
         for each in groups:
             told = f"{each.exposure.value:.1%} of the attention, {each.merit.value:.1%} of what was liked"
             assert f"{name}: {each.group}: {told}" in alt
     narrow = replace(page.result, title="Narrow", lists=replace(page.result.lists, items=torch.tensor([[0, 1, 2, 3, 4]] * N)))
-    alt = report.concentration_figure({"plain": page.result, "narrow": narrow}, K).alt
+    alt = report.lorenz_figure({"plain": page.result, "narrow": narrow}, K).alt
     counts = np.sort(np.bincount(np.ravel(page.lists), minlength=N_ITEMS))
     assert f"Plain & simple: the most shown tenth of the catalogue holds {counts[-3:].sum() / counts.sum():.0%} of the places" in alt
     assert "Narrow: the most shown tenth of the catalogue holds 60% of the places" in alt, "three of five items that share them all"

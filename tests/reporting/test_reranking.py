@@ -237,15 +237,34 @@ def test_the_headline_says_whether_the_promise_was_kept(page, call):
 @pytest.mark.parametrize("call", BRANCHES)
 def test_the_table_of_the_promise_has_both_sides_and_the_call(call):
     judged, pick, kept = promise(BRANCHES[call][0])
-    table = report.kept_table(judged, pick, kept)
-    assert list(table.frame.columns) == ["metric", "as ranked", "varied", "difference", "allowed", "p", ""]
+    table = report.kept_table(judged, pick)
+    assert list(table.frame.columns) == ["policy", "metric", "as ranked", "with it", "difference", "allowed", "p", ""]
     lost, gained = cells(table)
     mean = judged["varied"].evaluation.mean(METRIC)
-    assert lost[:3] == ["NDCG@5", "0.500", f"{mean:.3f}"]
-    assert lost[3] == kept.lost.difference.text(4, sign=True)
-    assert lost[4:] == ["-0.1250", f"{kept.lost.p_value:.4f}", call]
-    assert gained == ["Diversity@5", "0.250", "0.750", "+0.5000 (+0.5000 to +0.5000)", "", f"{kept.gained.p_value:.4f}", ""]
+    assert lost[:4] == ["varied ← taken", "NDCG@5", "0.500", f"{mean:.3f}"]
+    assert lost[4] == kept.lost.difference.text(4, sign=True)
+    assert lost[5:] == ["-0.1250", f"{kept.lost.p_value:.4f}", call]
+    assert gained[:4] == ["varied ← taken", "Diversity@5", "0.250", "0.750"]
+    assert gained[4:] == ["+0.5000 (+0.5000 to +0.5000)", "", f"{kept.gained.p_value:.4f}", ""]
     assert table.caption.startswith(f"Test part, {N} people; ")
+
+
+@pytest.mark.parametrize("taken", ["varied", BASE])
+def test_the_table_of_the_promise_has_ones_own_policy_too_with_a_call_of_its_own(taken):
+    """The policy taken keeps what it promised, and one's own loses everything; where the lists as ranked are taken, one's own alone is held
+    against them.
+    """
+    judged = {BASE: by_hand(BASE, 0.5, 0.25), "varied": by_hand("varied", 0.4375, 0.75), "own policy": by_hand("own policy", 0.0, 0.5)}
+    if taken == BASE:
+        del judged["varied"]
+    pick = pick_of(taken, 0.25)
+    frame = report.kept_table(judged, pick).frame
+    others = [name for name in judged if name != BASE]
+    assert frame["policy"].tolist() == [f"{name} ← taken" if name == taken else name for name in others for _ in range(2)]
+    assert frame["metric"].tolist() == ["NDCG@5", "Diversity@5"] * len(others)
+    assert frame["with it"].tolist() == [judged[name].evaluation.mean(metric) for name in others for metric in (METRIC, AIM)]
+    assert frame["allowed"].tolist() == ["-0.1250", ""] * len(others)
+    assert frame[""].tolist() == [cell for name in others for cell in ({"varied": "kept", "own policy": "broken"}[name], "")]
 
 
 def test_what_test_takes_away_of_the_aim_is_not_said_to_be_bought(page):
@@ -259,7 +278,7 @@ def test_where_the_lists_as_ranked_are_taken_there_is_nothing_to_keep(page):
     judged = {BASE: by_hand(BASE, 0.5, 0.25)}
     pick = pick_of(BASE, 0.01)
     kept = keep(pick, report.evaluations(judged), BASE)
-    assert str(report.kept_table(judged, pick, kept)) == "The lists as ranked were taken: there is nothing to hold against them."
+    assert str(report.kept_table(judged, pick)) == "The lists as ranked were taken: there is nothing to hold against them."
     assert str(report.records_table(judged[BASE])).startswith("Not applicable, because the lists as ranked were chosen")
     assert str(report.trace_of_changed(page.data, judged[BASE], judged[BASE])) == "Nobody's list changed."
     verdict = verdict_of(page, judged, pick, kept, groups=by_activity(judged[BASE].evaluation.holdout))
@@ -347,7 +366,37 @@ def test_where_every_list_is_full_that_is_said(page):
 def test_a_step_that_draws_at_random_says_so(page):
     policy = make_policy([{"kind": "randomise", "share": 0.2}])
     drawn = judge_policy("drawn", policy, page.pools["test"], page.facts["test"], page.parts.holdout("test"), KS)
-    assert cells(report.records_table(drawn))[0][-1] == "yes"
+    frame = report.records_table(drawn).frame
+    assert (frame["drawn at random"].tolist(), frame["share reached"].tolist()) == (["yes"], [""])
+
+
+WAR = {"kind": "floor", "by": "genre", "group": "war"}
+
+
+def with_floor(page, share):
+    """War in this share of places at least, and the share it has."""
+    policy = make_policy([{"kind": "cap", "by": "genre", "most": 4}, WAR | {"share": share}])
+    found = judge_policy("floor", policy, page.pools["test"], page.facts["test"], page.parts.holdout("test"), KS)
+    shown = [CLASSES[item] for own in found.applied.lists.tolist() for item in own if item != -1]
+    return found, shown.count("war") / len(shown)
+
+
+@pytest.mark.parametrize(("share", "state"), [(0.3, "pass"), (1.0, "fail")])
+def test_a_floor_says_what_it_reached_of_what_was_asked(page, share, state):
+    """Of at most four of a genre in a list of five not all are war."""
+    found, reached = with_floor(page, share)
+    assert (reached < share) == (state == "fail")
+    assert report.records_table(found).frame["share reached"].tolist() == ["", f"{reached:.1%} of {share:.1%}"]
+
+
+@pytest.mark.parametrize(("share", "state"), [(0.3, "pass"), (1.0, "fail")])
+def test_a_floor_of_the_taken_policy_is_a_guardrail(page, share, state):
+    found, reached = with_floor(page, share)
+    judged, pick = {BASE: page.late[BASE], "floor": found}, pick_of("floor")
+    rails = verdict_of(page, judged, pick, keep(pick, report.evaluations(judged), BASE)).guardrails
+    assert [(rail.state, rail.text) for rail in rails if rail.text.startswith("war ")] == [
+        (state, f"war (genre) in {share:.0%} of places at least: {reached:.1%} on test")
+    ]
 
 
 def test_the_trace_is_of_the_person_whose_list_changed_most_and_names_nobody(page):

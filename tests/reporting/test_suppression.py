@@ -11,9 +11,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from workbench.evaluation import Slice, people_slices
-from workbench.reporting import suppress
+from tests.evaluation.made import graded
+from workbench.evaluation import Slice, all_slices, people_slices
+from workbench.evaluation.slices import LEAST
+from workbench.reporting import suppress, suppress_slices, suppression
 from workbench.reporting.suppression import Shown
+from workbench.testing import interactions
+from workbench.testing.synthetic import holdout
 
 
 def group(dimension, name, people, n):
@@ -334,6 +338,125 @@ def test_the_same_groups_are_hidden_every_time():
     assert labels(once.beside) == labels(again.beside)
     assert once.text == again.text
     assert sum(map(size, groups)) == 3 * n, "and are what they were"
+
+
+# slices of what was liked
+
+WAR, LOVE = 0, 1
+"""Items."""
+
+
+def liking(*likes):
+    """People who like these items each, and a holdout of them all; item 2 is liked by everybody. (holdout, truth slice by item)"""
+    rows = [(user, item, 1) for user, own in enumerate(likes) for item in (*own, 2)]
+    judged = holdout(interactions([], len(likes), 4), graded(rows, len(likes), 4))
+    return judged, lambda name, item: Slice("genre", name, truth=judged.truth.items == item)
+
+
+def women(n, m):
+    """The first n of so many people are women."""
+    return group("gender", "F", range(n), n + m), group("gender", "M", range(n, n + m), n + m)
+
+
+def test_a_slice_of_people_and_what_they_liked_is_of_who_has_something_of_it_to_find():
+    """Forty women, of whom two liked a war film; forty men, of whom thirty did, so that these follow from neither."""
+    judged, of = liking(*[[WAR] if user < 2 else [] for user in range(40)], *[[WAR] if user < 30 else [] for user in range(40)])
+    female, male = women(40, 40)
+    asked = [female, male, female & of("War", WAR)]
+    found = suppress_slices(asked, judged)
+    assert labels(found.groups) == ["gender: F", "gender: M"]
+    assert found.small == [asked[2]], "as it was asked for"
+    assert found.text == "A group of fewer than 10 people is not shown (gender × genre)."
+
+
+def test_slices_of_the_same_truth_are_held_against_one_another():
+    """Of war films 32 people have one to find, thirty of them men: the two women would be the difference."""
+    judged, of = liking(*[[WAR] if user < 2 else [] for user in range(40)], *[[WAR] if user < 30 else [] for user in range(40)])
+    female, male = women(40, 40)
+    war = of("War", WAR)
+    found = suppress_slices([female, male, war, female & war, male & war], judged)
+    assert labels(found.small) == ["gender × genre: F, War"]
+    assert labels(found.beside) == ["gender × genre: M, War"]
+    assert labels(found.groups) == ["gender: F", "gender: M", "genre: War"]
+
+
+def test_slices_of_other_truths_do_not_give_one_another_away():
+    """War and love are liked by 30 and 32 people: of two metrics the difference is of nobody."""
+    judged, of = liking(*[[LOVE, WAR] if user < 30 else [LOVE] if user < 32 else [] for user in range(80)])
+    asked = [of("War", WAR), of("Love", LOVE)]
+    assert suppress_slices(asked, judged).groups == asked
+    alike = [Slice("genre", "War", group("", "", range(30), 80).people), Slice("genre", "Love", group("", "", range(32), 80).people)]
+    assert labels(suppress_slices(alike, judged).groups) == ["genre: Love"], "as groups of people two would follow"
+
+
+@pytest.mark.parametrize(("least", "shown"), [(3, ["genre: War"]), (4, [])])
+def test_a_slice_of_what_few_people_liked_is_hidden(least, shown):
+    """Three people, one of whom liked it twice as much as can be: people are counted, not events."""
+    judged, of = liking(*[[WAR, WAR] if user == 0 else [WAR] if user < 3 else [] for user in range(40)])
+    assert labels(suppress_slices([of("War", WAR)], judged, least).groups) == shown
+
+
+def test_a_slice_of_what_nobody_liked_is_neither_shown_nor_counted():
+    judged, of = liking(*[[WAR]] * 20)
+    found = suppress_slices([of("Love", LOVE), of("War", WAR)], judged)
+    assert (labels(found.groups), found.text) == (["genre: War"], "")
+
+
+def test_of_people_alone_slices_are_hidden_as_groups_are():
+    groups, n = two_way(*TABLES["a diagonal"])
+    judged, _ = liking(*[[]] * n)
+    found, plain = suppress_slices(groups, judged), suppress(groups, n)
+    assert (found.groups, found.small, found.beside, found.least) == (plain.groups, plain.small, plain.beside, LEAST)
+
+
+def test_slices_stay_in_the_order_given_and_what_is_hidden_is_what_was_given():
+    judged, of = liking(*[[WAR, LOVE] if user < 40 else [LOVE] if user < 43 else [] for user in range(80)])
+    female, male = women(40, 40)
+    war, love = of("War", WAR), of("Love", LOVE)
+    asked = [love, female, war, male & love, male]
+    found = suppress_slices(asked, judged)
+    assert found.small == [asked[3]]
+    assert found.groups == [each for each in asked if each in found.groups]
+    assert {female, male, war} <= set(found.groups)
+
+
+def test_without_slices_nothing_is_hidden():
+    judged, _ = liking(*[[]] * 20)
+    found = suppress_slices([], judged)
+    assert (found.groups, found.small, found.beside, found.text) == ([], [], [], "")
+
+
+def test_of_every_slice_of_ml_100k_that_is_shown_enough_people_have_something_to_find(ml100k):
+    judged = ml100k.split().holdout("test")
+    slices = all_slices(ml100k, judged)
+    found = suppress_slices(slices, judged)
+    assert min(int(each.members(judged).sum()) for each in found.groups) >= 10
+    assert {each.label for each in slices if int(each.members(judged).sum()) < 10} <= {each.label for each in found.small}
+    assert {"popularity", "genre", "gender"} <= {each.dimension for each in found.groups}
+
+
+# what cannot be told in time
+
+
+def test_what_cannot_be_told_in_time_is_not_shown(monkeypatch):
+    """Of no group it is known that nobody follows from it: none is shown."""
+    groups, n = partition("town", 10, 11, 40)
+    assert suppress(groups, n).groups == groups
+    monkeypatch.setattr(suppression, "SECONDS", 0)
+    found = suppress(groups, n)
+    assert (found.groups, found.small, found.beside) == ([], [], groups)
+    assert found.text.startswith("3 groups are not shown, ")
+    assert found.text.endswith("(town).")
+
+
+def test_in_no_time_small_groups_are_still_told_from_the_others(monkeypatch):
+    monkeypatch.setattr(suppression, "SECONDS", 0)
+    groups, n = partition("gender", 3, 60, 50)
+    found = suppress(groups, n)
+    assert (found.groups, labels(found.small), labels(found.beside)) == ([], ["gender: a"], ["gender: b", "gender: c"])
+    judged, of = liking(*[[WAR]] * n)
+    found = suppress_slices([*groups, of("War", WAR)], judged)
+    assert (found.groups, labels(found.small)) == ([], ["gender: a"])
 
 
 # the sentence

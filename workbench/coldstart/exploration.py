@@ -4,23 +4,16 @@ A request shows one item. Warm items have been tried before; then cold ones join
 whoever asks for it, so that policies are compared on the same luck.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from mabwiser.mab import MAB, LearningPolicy
 
 from workbench.testing import World
 from workbench.testing.truth import PERIODS
 
-POLICIES: Mapping[str, Any] = {
-    "greedy": LearningPolicy.EpsilonGreedy(epsilon=0.0),
-    "epsilon_greedy": LearningPolicy.EpsilonGreedy(epsilon=0.1),
-    "thompson": LearningPolicy.ThompsonSampling(),
-    "lin_ucb": LearningPolicy.LinUCB(alpha=1.0, l2_lambda=1.0),
-}
+POLICIES = ("greedy", "epsilon_greedy", "thompson", "lin_ucb")
 """ε-greedy (Sutton and Barto 1998, ch. 2), Thompson sampling of Beta posteriors (Chapelle and Li, NeurIPS 2011), LinUCB on the person's
 segment (Li et al., WWW 2010), by MABWiser. Greedy is the first without exploration."""
 WARM_ONLY = "warm_only"
@@ -64,7 +57,7 @@ class Explored:
 def explore(world: World, setting: Setting | None = None) -> dict[str, Explored]:
     """Every policy, WARM_ONLY first, in one world with cold items. Raises ValueError where the world has too few items of a kind."""
     table = _Table(world, setting or Setting())
-    shown = {name: table.play(POLICIES.get(name, POLICIES["greedy"]), cold=name != WARM_ONLY) for name in (WARM_ONLY, *POLICIES)}
+    shown = {name: table.play(name, cold=name != WARM_ONLY) for name in (WARM_ONLY, *POLICIES)}
     own = np.arange(table.setting.requests)
     base, best = table.expected[own, shown[WARM_ONLY]], table.expected.max(1)
     found = {}
@@ -102,10 +95,12 @@ class _Table:
         self.before = np.repeat(np.arange(setting.warm), setting.tried)
         self.before_clicks = click[np.arange(n_before), self.before]
 
-    def play(self, learning: Any, *, cold: bool) -> npt.NDArray[np.int64]:
+    def play(self, policy: str, *, cold: bool) -> npt.NDArray[np.int64]:
         """int64 (requests,): the items that a policy shows, by their place in `items`. cold: whether it is told of the cold ones."""
+        from mabwiser.mab import MAB  # takes a second
+
         setting, n_before = self.setting, len(self.before)
-        bandit = MAB(arms=list(range(setting.warm)), learning_policy=learning, seed=self.seed)
+        bandit = MAB(arms=list(range(setting.warm)), learning_policy=_learning(policy), seed=self.seed)
         contextual = {"contexts": self.contexts[:n_before]} if bandit.is_contextual else {}
         bandit.fit(self.before, self.before_clicks, **contextual)
         for arm in range(setting.warm, len(self.items)) if cold else ():
@@ -118,3 +113,18 @@ class _Table:
             bandit.partial_fit(arms, told, **({"contexts": asked} if bandit.is_contextual else {}))
             shown += arms.tolist()
         return np.array(shown)
+
+
+def _learning(policy: str) -> Any:
+    """MABWiser's name for it; greedy for one it has not."""
+    from mabwiser.mab import LearningPolicy
+
+    match policy:
+        case "epsilon_greedy":
+            return LearningPolicy.EpsilonGreedy(epsilon=0.1)
+        case "thompson":
+            return LearningPolicy.ThompsonSampling()
+        case "lin_ucb":
+            return LearningPolicy.LinUCB(alpha=1.0, l2_lambda=1.0)
+        case _:
+            return LearningPolicy.EpsilonGreedy(epsilon=0.0)

@@ -127,7 +127,7 @@ class Available(Eligibility):
         """Of each item; None for a cell that is empty, or of another kind than `at`."""
         cells = facts.cells(column)
         found = [_moment(cell or "", dated) for cell in cells]
-        if all(each is None for each in found) and any(cells):
+        if all(each is None for each in found) and any(cell and cell.strip() for cell in cells):
             kind = "a date in ISO 8601, as `at` is" if dated else "a number, as `at` is"
             raise RequestError(f'"available": no cell of {column} is {kind}.')
         return found

@@ -79,8 +79,9 @@ def choose(judged: Mapping[str, Evaluation], base: str, metric: str, aim: str, m
         raise RequestError(f"most_lost = {most_lost:g} should be between 0 and 1.")
     whole = judged[base].mean(metric)
     if aim not in judged[base].per_user:
-        if split_name(aim)[0] in METRICS:
-            raise NotApplicable(f"lists cannot be judged by {aim}: {METRICS[split_name(aim)[0]].needs} are missing; aim for novelty, say.")
+        known = METRICS.get(split_name(aim)[0])
+        if known is not None and known.needs != "nothing":
+            raise NotApplicable(f"lists cannot be judged by {aim}: {known.needs} are missing; aim for novelty, say.")
         raise unknown("aim", aim, judged[base].per_user)
     allowed = [name for name, each in judged.items() if name == base or _surely(each, judged[base], metric) >= -most_lost * whole]
     sign = 1 if METRICS[split_name(aim)[0]].direction == "higher" else -1

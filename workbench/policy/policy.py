@@ -176,7 +176,7 @@ def policy_text(text: str) -> str:
 
 
 def _is_toml(text: str) -> bool:
-    return "[[" in text
+    return "[[" in text or "\n" in text
 
 
 def parse_policy(text: str, where: str = "the policy") -> Policy:

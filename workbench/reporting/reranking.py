@@ -189,6 +189,7 @@ def reranking_verdict(
     rails = [
         _kept_guardrail(pick, kept),
         *_gained_guardrail(pick, kept),
+        *_floor_guardrails(taken),
         Guardrail("pass" if not shortage else "unknown", _short_text(shortage, taken)),
     ]
     whole = retrieval_verdict(decision, parts, evaluations(judged), ks, failed, rails)
