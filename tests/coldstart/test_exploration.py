@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from workbench.coldstart import Setting, explore
-from workbench.coldstart import exploration as exploration_file
 from workbench.coldstart.exploration import POLICIES, WARM_ONLY
 from workbench.testing import World
 from workbench.testing.truth import WorldConfig
@@ -69,7 +68,7 @@ class Fixed:
 @pytest.fixture
 def fixed(monkeypatch):
     Fixed.told, Fixed.seeds, Fixed.offered = [], [], []
-    monkeypatch.setattr(exploration_file, "MAB", Fixed)
+    monkeypatch.setattr("mabwiser.mab.MAB", Fixed)
     return Fixed
 
 

@@ -201,11 +201,16 @@ def test_a_file_that_is_not_there_or_no_text_is_refused_by_name(tmp_path):
             assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("text", ["a\0b.toml", "long" * 2000, '[step]\nkind = "mmr"\n'])
+@pytest.mark.parametrize("text", ["a\0b.toml", "long" * 2000])
 def test_what_can_be_the_name_of_no_file_is_refused_in_one_line(text):
     with pytest.raises(RequestError, match="cannot be read") as error:
         policy_text(text)
     assert "\n" not in str(error.value)
+
+
+def test_a_text_of_several_lines_is_toml_and_no_name():
+    with pytest.raises(RequestError, match=r"^the policy: write each step as a table, \[\[step\]\]\.$"):
+        policy_of('[step]\nkind = "mmr"\n')
 
 
 def test_a_policy_is_its_text_or_the_name_of_a_file_where_one_stands(tmp_path, monkeypatch):

@@ -101,9 +101,9 @@ def switch(validation: Mapping[str, Curve], test: Mapping[str, Curve], metric: s
     single = max(validation, key=lambda name: validation[name].mean(metric))
     chosen = {}
     for depth in depths:
-        best = max(validation, key=lambda name: validation[name].by_depth[depth].mean(metric))
-        ahead = _ahead(validation[best].by_depth[depth], validation[single].by_depth[depth], metric)
-        chosen[depth] = best if ahead > 0 else single
+        alone = validation[single].by_depth[depth]
+        ahead = [name for name, curve in validation.items() if _ahead(curve.by_depth[depth], alone, metric) > 0]
+        chosen[depth] = max(ahead, key=lambda name: validation[name].by_depth[depth].mean(metric), default=single)
     other = [depth for depth, name in chosen.items() if name != single]
     named = [Named(chosen[depth], single, metric, "events known", str(depth)) for depth in other]
     a = [test[chosen[depth]].by_depth[depth].training_values(metric) for depth in other]

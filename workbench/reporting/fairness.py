@@ -182,7 +182,7 @@ def other_gaps_table(gaps: Mapping[str, Sequence[Gap]], metric: str) -> Table | 
             rows.setdefault(gap.label, {"group": gap.label, "n": gap.value.n})[label(name)] = told
             rows[gap.label][f"detectable {label(name)}"] = gap.detectable
     if not rows:
-        return NOBODY
+        return NOBODY if not gaps.get(metric) else Note("Not applicable, because no other metric was asked for.")
     caption = (
         "Each group minus everybody else in other metrics; the intervals of a column hold together, a star is a Holm-adjusted p below "
         f"{ALPHA:g}. Recall falls with activity by construction: with more to find, less of it fits into a list."

@@ -35,6 +35,8 @@ class Shown:
     beside: list[Slice]
     """Those from which, with the others, something of fewer than `least` people would follow."""
     least: int
+    undecided: bool = False
+    """Whether something follows could not be told in time: everything is hidden."""
 
     @property
     def text(self) -> str:
@@ -43,8 +45,10 @@ class Shown:
         if not hidden:
             return ""
         dimensions = ", ".join(dict.fromkeys(each.dimension for each in hidden))
+        if self.undecided:
+            return f"{_groups(len(hidden))} not shown, because what follows from them could not be told in time ({dimensions})."
         if not self.small:
-            return f"{_groups(len(hidden))} not shown, because fewer than {self.least} people would follow from it ({dimensions})."
+            return f"{_groups(len(hidden))} not shown, because fewer than {self.least} people would follow ({dimensions})."
         told = f"{_groups(len(self.small), f' of fewer than {self.least} people')} not shown"
         also = f", nor {len(self.beside)} more that would give {'it' if len(self.small) == 1 else 'them'} away" if self.beside else ""
         return f"{told}{also} ({dimensions})."
@@ -54,9 +58,9 @@ def _groups(n: int, which: str = "") -> str:
     return f"A group{which} is" if n == 1 else f"{n} groups{which} are"
 
 
-def suppress(groups: Sequence[Slice], n: int, least: int = LEAST) -> Shown:
-    """groups: of people, of any dimensions, who may be in several; n: people judged, whose total is shown too. Without groups of nobody;
-    slices of what was liked are of everybody's likes, and stay.
+def suppress(groups: Sequence[Slice], n: int, least: int = LEAST, *, total: bool = True) -> Shown:
+    """groups: of people, of any dimensions, who may be in several; n: people judged, whose total is shown too unless `total` is False.
+    Without groups of nobody; slices of what was liked are of everybody's likes, and stay.
     """
     there = [each for each in groups if each.people is not None and bool(each.people.any())]
     if not there:
@@ -66,13 +70,16 @@ def suppress(groups: Sequence[Slice], n: int, least: int = LEAST) -> Shown:
     table = kinds.astype(np.float64)  # which groups people of a kind are in; column 0: everybody
     sizes = counts @ table
     small = [place for place in range(1, table.shape[1]) if sizes[place] < least]
-    hidden, deadline = list(small), time.monotonic() + SECONDS
+    hidden, deadline, undecided = list(small), time.monotonic() + SECONDS, False
     while True:
-        shown = [place for place in range(table.shape[1]) if place not in hidden]
+        shown = [place for place in range(0 if total else 1, table.shape[1]) if place not in hidden]
+        if not any(shown):
+            break
         found = _gives_away(table[:, shown], counts, least, deadline - time.monotonic())
-        used = shown[1:] if found is None else [shown[place] for place in found if shown[place]]
+        used = [place for place in shown if place] if found is None else [shown[place] for place in found if shown[place]]
         if not used:
             break
+        undecided = found is None
         hidden += used if found is None else [min(used, key=lambda place: (sizes[place], place))]
     gone = [there[place - 1] for place in hidden]
     return Shown(
@@ -80,6 +87,7 @@ def suppress(groups: Sequence[Slice], n: int, least: int = LEAST) -> Shown:
         small=[there[place - 1] for place in small],
         beside=[there[place - 1] for place in hidden if place not in small],
         least=least,
+        undecided=undecided,
     )
 
 
@@ -118,7 +126,7 @@ def suppress_slices(slices: Sequence[Slice], holdout: Holdout, least: int = LEAS
     for each in slices:
         key = b"" if each.truth is None else each.truth.numpy().tobytes()
         systems.setdefault(key, []).append((each, Slice(each.dimension, each.name, each.members(holdout))))
-    found = [suppress([people for _, people in pairs], n, least) for pairs in systems.values()]
+    found = [suppress([people for _, people in pairs], n, least, total=not key) for key, pairs in systems.items()]
     whole = {id(people): each for pairs in systems.values() for each, people in pairs}
     kept = {id(whole[id(people)]) for shown in found for people in shown.groups}
     return Shown(
@@ -126,4 +134,5 @@ def suppress_slices(slices: Sequence[Slice], holdout: Holdout, least: int = LEAS
         small=[whole[id(people)] for shown in found for people in shown.small],
         beside=[whole[id(people)] for shown in found for people in shown.beside],
         least=least,
+        undecided=any(shown.undecided for shown in found),
     )
