@@ -60,7 +60,7 @@ notebooks: $(READY)  ## execute the notebooks in place and keep small outputs, b
 	$(BIN)/workbench data prepare ml-100k
 	$(BIN)/jupyter nbconvert --log-level=WARN --ExecutePreprocessor.extra_arguments=--IPKernelApp.log_level=CRITICAL \
 		--to notebook --execute --inplace notebooks/*.ipynb
-	$(BIN)/nbstripout --keep-count --max-size 2k \
+	$(BIN)/nbstripout --keep-count --max-size 1500 \
 		--extra-keys "metadata.language_info metadata.papermill cell.metadata.execution cell.metadata.papermill" notebooks/*.ipynb
 	$(BIN)/ruff format --quiet notebooks
 

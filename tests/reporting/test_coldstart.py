@@ -14,7 +14,7 @@ from workbench import reporting as report
 from workbench.coldstart import Curve, Explored, Methods, Newcomers, NewItems, Round, Trust, against_floor, switch
 from workbench.data.rules import make_rule
 from workbench.data.splits import Split
-from workbench.reporting.coldstart import over_worlds
+from workbench.reporting.exploration import over_worlds
 from workbench.testing import interactions
 from workbench.testing.synthetic import holdout
 

@@ -95,15 +95,19 @@ class Switching:
 
 def switch(validation: Mapping[str, Curve], test: Mapping[str, Curve], metric: str) -> Switching:
     """Chosen on validation, judged on test. At a depth another method than the single one is chosen where it is ahead of it there by more
-    than a standard error of the difference; of several the best, of equals the first.
+    than a standard error of the difference, or where that one serves nobody by itself; of several the best, of equals the first.
     """
     depths = next(iter(validation.values())).by_depth
     single = max(validation, key=lambda name: validation[name].mean(metric))
     chosen = {}
     for depth in depths:
         alone = validation[single].by_depth[depth]
-        ahead = [name for name, curve in validation.items() if _ahead(curve.by_depth[depth], alone, metric) > 0]
-        chosen[depth] = max(ahead, key=lambda name: validation[name].by_depth[depth].mean(metric), default=single)
+        here = {name: curve.by_depth[depth] for name, curve in validation.items()}
+        if alone.served_by_fallback.all():
+            others = [name for name, each in here.items() if not each.served_by_fallback.all()]
+        else:
+            others = [name for name, each in here.items() if _ahead(each, alone, metric) > 0]
+        chosen[depth] = max(others, key=lambda name: here[name].mean(metric), default=single)
     other = [depth for depth, name in chosen.items() if name != single]
     named = [Named(chosen[depth], single, metric, "events known", str(depth)) for depth in other]
     a = [test[chosen[depth]].by_depth[depth].training_values(metric) for depth in other]

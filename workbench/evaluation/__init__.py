@@ -1,11 +1,12 @@
 """Metrics, the harness, intervals, comparisons, decisions. Takes anything that scores; knows no model."""
 
+from workbench.evaluation.adjusted import Adjusted, adjusted_gap
 from workbench.evaluation.backtest import Backtest, backtest
 from workbench.evaluation.calibration import Calibration, brier, calibration_by, calibration_error, evaluate_calibration, normalised_entropy
 from workbench.evaluation.comparison import Comparison, by_mean, compare, compare_models, compare_slices, letters
 from workbench.evaluation.decision import Decision, decide
 from workbench.evaluation.exposure import SET_METRICS, set_difference
-from workbench.evaluation.gaps import Adjusted, Gap, adjusted_gap, group_gaps, worst_group
+from workbench.evaluation.gaps import Gap, group_gaps, worst_group
 from workbench.evaluation.harness import Evaluation, check_cutoff, check_judged, check_maximised, cutoffs, evaluate, evaluate_lists, pool
 from workbench.evaluation.intervals import Interval, bootstrap_mean, bootstrap_means
 from workbench.evaluation.item_groups import ItemGroup, group_exposure, liked_shares, lorenz, membership, miscalibration, popularity_lift

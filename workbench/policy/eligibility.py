@@ -1,6 +1,7 @@
 """Hard rules: what may not be shown, to anybody or to a person. Each says which candidates it refuses."""
 
 import math
+from abc import abstractmethod
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
 
@@ -20,9 +21,9 @@ class Eligibility(Step):
 
     hard = True
 
+    @abstractmethod
     def refused(self, pool: Pool, facts: Facts) -> Tensor:
         """bool (n, m): candidates that may not be shown."""
-        raise NotImplementedError
 
     def apply(self, pool: Pool, facts: Facts) -> Pool:
         left = pool.without(self.refused(pool, facts) & pool.there)

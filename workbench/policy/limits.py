@@ -1,5 +1,6 @@
 """What a list may hold at most of a group of items, counted while lists are filled."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -41,20 +42,20 @@ class Limit:
         return ((same <= self.most) | (codes < 0)).all(1)
 
 
-class Count:
+class Count(ABC):
     """How much of a limit is used, for n people with m candidates each."""
 
+    @abstractmethod
     def open(self) -> Tensor:
         """bool (n, m): candidates that the list may still take."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fits(self, place: int) -> Tensor:
         """bool (n,): whether it may take the candidate at this place."""
-        raise NotImplementedError
 
+    @abstractmethod
     def take(self, places: Tensor, taken: Tensor) -> None:
         """The candidate at `places`, int64 (n,), goes into the list of each person at which `taken`, bool (n,), is True."""
-        raise NotImplementedError
 
 
 class _OfOne(Count):

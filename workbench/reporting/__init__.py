@@ -15,8 +15,6 @@ from workbench.reporting.coldstart import (
     coldstart_verdict,
     curves_figure,
     curves_table,
-    exploration_table,
-    loop_table,
     new_items_table,
     newcomers_table,
     regulars_table,
@@ -34,25 +32,23 @@ from workbench.reporting.data_audit import (
     timeline_figure,
 )
 from workbench.reporting.display import Figure, Table
+from workbench.reporting.exploration import exploration_table, loop_table
 from workbench.reporting.fairness import (
     activity_explains,
     all_gaps,
     checked_fairness,
     columns_table,
-    exposure_table,
-    exposures,
     fairness_verdict,
     frames_table,
     gaps_figure,
     gaps_table,
-    item_memberships,
     other_gaps_table,
     said_of_gaps,
-    tastes_table,
 )
 from workbench.reporting.fairness_figures import exposure_figure, lorenz_figure
 from workbench.reporting.field import against_strongest, beside_table, field_figure, field_table, tradeoff_figure
 from workbench.reporting.for_whom import activity_table, over_time, slices_figure, slices_table
+from workbench.reporting.item_exposure import exposure_table, exposures, item_memberships, tastes_table
 from workbench.reporting.learning import learning_figure, learning_table, training_rows
 from workbench.reporting.ranking import (
     ablation_table,

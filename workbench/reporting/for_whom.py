@@ -53,13 +53,15 @@ def slices_table(decision: Decision, shown: Shown | None = None) -> Table | Note
     return Table(pd.DataFrame(rows), f"{caption} {shown.text}".strip() if shown else caption)
 
 
-def activity_table(result: Evaluation, metric: str) -> Table:
+def activity_table(result: Evaluation, metric: str) -> Table | Note:
     """Activity on one scale: with more to find recall falls and NDCG rises, whatever the model; with one thing to find they cannot."""
     cut, lists = split_name(metric)[1], result.lists
     one = torch.stack(
         [one_truth_ndcg(each.lists.hits, each.lists.shown, lists.n_relevant, cut) for each in result.trainings or (result,)]
     ).mean(0)
     groups = suppress_slices(by_activity(result.holdout), result.holdout).groups
+    if not groups:
+        return Note("Not applicable, because every group by activity has too few people to be shown.")
     intervals = bootstrap_means({each.name: one.masked_fill(~each.members(result.holdout), torch.nan) for each in groups})
     rows = []
     for each in groups:

@@ -156,7 +156,7 @@ def trace_of_changed(data: Dataset, each: Judged, base: Judged, most: int = 15) 
         return Note("Nobody's list changed.")
     row = int(changed.argmax())
     frame = each.applied.trace(row, item_titles(data)).head(most)
-    return Table(frame, "Places of the candidates of the person whose list changed most, before and after each step.")
+    return Table(frame, "Places of the candidates of whoever's list changed most.")
 
 
 def policy_decision(pick: Pick, judged: Mapping[str, Judged], groups: Sequence[Slice], effect: float) -> Decision:
