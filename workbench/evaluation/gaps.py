@@ -192,9 +192,9 @@ class _Sides:
             known = n > 1 and n_b[i] > 1
             ends = (float(a[i] - b[i] - half[i]), float(a[i] - b[i] + half[i])) if known else (math.nan, math.nan)
             own_ends = (float(a[i] - half_own[i]), float(a[i] + half_own[i])) if n > 1 else (math.nan, math.nan)
-            ratio = (
-                (float(np.exp(log_ratio[i] - half_log[i])), float(np.exp(log_ratio[i] + half_log[i]))) if known else (math.nan, math.nan)
-            )
+            with np.errstate(over="ignore"):  # the end of a ratio to next to nothing is infinite
+                ends_of_ratio = np.exp(log_ratio[i] + np.array([-half_log[i], half_log[i]]))
+            ratio = (float(ends_of_ratio[0]), float(ends_of_ratio[1])) if known else (math.nan, math.nan)
             found.append(
                 Gap(
                     metric=metric,
