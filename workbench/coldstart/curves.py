@@ -1,6 +1,5 @@
 """How well each method serves somebody new as more and more is known, and how far that is from what the same people get as regulars."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,8 +8,7 @@ from torch import Tensor
 
 from workbench.coldstart.newcomers import Newcomers
 from workbench.evaluation import Comparison, Evaluation, Scorer, evaluate
-from workbench.evaluation.comparison import Named, compare_values
-from workbench.evaluation.contrast import Contrast
+from workbench.evaluation.comparison import Named, compare_values, mean_less_error
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -106,7 +104,7 @@ def switch(validation: Mapping[str, Curve], test: Mapping[str, Curve], metric: s
         if alone.served_by_fallback.all():
             others = [name for name, each in here.items() if not each.served_by_fallback.all()]
         else:
-            others = [name for name, each in here.items() if _ahead(each, alone, metric) > 0]
+            others = [name for name, each in here.items() if mean_less_error(each, alone, metric) > 0]
         chosen[depth] = max(others, key=lambda name: here[name].mean(metric), default=single)
     other = [depth for depth, name in chosen.items() if name != single]
     named = [Named(chosen[depth], single, metric, "events known", str(depth)) for depth in other]
@@ -114,13 +112,6 @@ def switch(validation: Mapping[str, Curve], test: Mapping[str, Curve], metric: s
     b = [test[single].by_depth[depth].training_values(metric) for depth in other]
     gains = compare_values(named, a, b)
     return Switching(metric=metric, chosen=chosen, single=single, gains=gains)
-
-
-def _ahead(a: Evaluation, b: Evaluation, metric: str) -> float:
-    """The mean of a minus b, less its standard error; 0 for one person."""
-    contrast = Contrast.of([a.training_values(metric)], [b.training_values(metric)])
-    found = float(contrast.means[0] - contrast.parts[0][0].sum() ** 0.5)
-    return 0.0 if math.isnan(found) else found
 
 
 def against_floor(curves: Mapping[str, Curve], chosen: Mapping[int, str], floor: str, metric: str) -> list[Comparison]:

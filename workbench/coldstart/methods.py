@@ -1,6 +1,5 @@
 """Ways to serve somebody new, by name: models, what the items are, what is popular among people of a kind, and the blend of them."""
 
-import contextlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -10,11 +9,13 @@ from workbench.coldstart.blend import EvidenceBlend, HalfAndHalf, Trust, learn_t
 from workbench.coldstart.newcomers import Newcomers
 from workbench.coldstart.segments import SegmentPopularity, person_segments
 from workbench.data import Dataset, Interactions, Side, Split
+from workbench.data.side import sensitive_columns
 from workbench.errors import NotApplicable, check_once, names_in, reason, unknown
-from workbench.evaluation import Scorer, by_mean, evaluate
+from workbench.evaluation import Scorer, by_mean, evaluate, split_name
 from workbench.models import MODELS, ZOO, create, parse_names
 from workbench.ranking.stages import folds
-from workbench.retrieval.content import LikeVectors, SameGroups
+from workbench.retrieval.content import LikeVectors
+from workbench.retrieval.named import same_groups
 from workbench.selection import How, search_all
 
 OTHERS = ("content", "same_groups", "segment_popularity", "evidence_blend")
@@ -71,12 +72,11 @@ def train_methods(
     """
     made, side = Methods(), how.side or Side()
     if "segment_popularity" in names:
-        with contextlib.suppress(NotApplicable):  # is told below; a wrong name is told before anything is trained
-            person_segments(data, sensitive)
+        sensitive_columns(data, sensitive)  # a wrong name is told before anything is trained
     _train_models(made, [name for name in names if name not in OTHERS], parts, metric, how)
     makers: dict[str, Callable[[Interactions], Scorer]] = {
         "content": lambda _: _content(side),
-        "same_groups": lambda log: _same_groups(side, log),
+        "same_groups": lambda log: same_groups(side, log),
         "segment_popularity": lambda log: SegmentPopularity(person_segments(data, sensitive).values(), log),
     }
     for name in names:
@@ -99,7 +99,7 @@ def _train_models(made: Methods, models: Sequence[str], parts: Split, metric: st
         return
     fallback = create("popularity").fit(parts.train)
     try:
-        trained = search_all(models, parts, metric, tuned=False, how=how, ks=(int(metric.split("@")[1]),), fallback=fallback)
+        trained = search_all(models, parts, metric, tuned=False, how=how, ks=(split_name(metric)[1],), fallback=fallback)
     except Exception as error:  # none of the models: what needs none may still do
         made.failed |= dict.fromkeys(models, reason(error))
         return
@@ -119,7 +119,7 @@ def _add_blend(made: Methods, valid: Newcomers | None, metric: str) -> None:
     if prior is None or content is None or not kinds:
         made.failed["evidence_blend"] = "a blend needs something popular, something by content and a model that works from histories"
         return
-    k, most = int(metric.split("@")[1]), valid.depths[max(valid.depths)]
+    k, most = split_name(metric)[1], valid.depths[max(valid.depths)]
     best = by_mean(
         {name: evaluate(scorer, most, name=name, ks=(k,), fallback=made.early[prior]) for name, scorer in kinds.items()}, metric
     )[0]
@@ -141,9 +141,3 @@ def _content(side: Side) -> Scorer:
     if side.texts is None:
         raise NotApplicable("the item table has no public column with words")
     return LikeVectors(side.texts)
-
-
-def _same_groups(side: Side, log: Interactions) -> Scorer:
-    if side.items is None:
-        raise NotApplicable("the card names no grouping of items")
-    return SameGroups(side.items, log.events_per_item)

@@ -49,25 +49,29 @@ def newcomers(parts: Split, part: str = "test", depths: Sequence[int] = DEPTHS) 
     """
     if not depths or list(depths) != sorted(set(depths)) or depths[0] < 0:
         raise RequestError(f"depths {list(depths)} should be rising numbers of events, from 0 on.")
-    own = _events_of_new(parts, part)
+    before = parts.train if part == "valid" else parts.train.plus(parts.valid)  # known of everybody by then, learnt from or not
+    own = _events_of_new(parts, part, before)
     people, most = own.events_per_user > 0, depths[-1]
     place = torch.arange(len(own)) - own.offsets[own.users]
     length = own.events_per_user[own.users]
     judged, regular = length >= most + TO_FIND, length >= most + 2 * TO_FIND
     truth = own.select(judged & (place >= most) & (place < most + TO_FIND)).positives()
     seen = own.select(judged & (place < most))
-    found = {depth: _holdout(parts, part, f"{depth} known", truth, own.select(judged & (place < depth)), seen, people) for depth in depths}
+    whole = parts.holdout(part)
+    found = {
+        depth: _holdout(whole, before, f"{depth} known", truth, own.select(judged & (place < depth)), seen, people) for depth in depths
+    }
     earlier = own.select(regular & (place < length - TO_FIND))
-    warm = _holdout(parts, part, "warm", own.select(regular & (place >= length - TO_FIND)).positives(), earlier, earlier, people)
+    warm = _holdout(whole, before, "warm", own.select(regular & (place >= length - TO_FIND)).positives(), earlier, earlier, people)
     if not len(found[most].users):
         raise NotApplicable(f"no new person of the {part} part has {most + TO_FIND} events and likes one of the last {TO_FIND} of them.")
     return Newcomers(part=part, depths=found, warm=warm, n_people=int(people.sum()))
 
 
-def _events_of_new(parts: Split, part: str) -> Interactions:
+def _events_of_new(parts: Split, part: str, before: Interactions) -> Interactions:
     """Everything of the people who have an event in the part and none in a part before it."""
     theirs: Interactions = getattr(parts, part)
-    new = (theirs.events_per_user > 0) & (_before(parts, part).events_per_user == 0)
+    new = (theirs.events_per_user > 0) & (before.events_per_user == 0)
     own = theirs.plus(parts.known.select(new[parts.known.users])) if len(parts.known) else theirs
     own = own.select(new[own.users])
     if not len(own):
@@ -75,27 +79,18 @@ def _events_of_new(parts: Split, part: str) -> Interactions:
     return own
 
 
-def _log(parts: Split, part: str) -> Interactions:
-    """What models learn from before the part is judged."""
-    return parts.train if part == "valid" else parts.fit_on
-
-
-def _before(parts: Split, part: str) -> Interactions:
-    """What is known of everybody when the part is judged, learnt from or not."""
-    return parts.train if part == "valid" else parts.train.plus(parts.valid)
-
-
-def _holdout(parts: Split, part: str, name: str, truth: Interactions, known: Interactions, seen: Interactions, people: Tensor) -> Holdout:
-    """known: of the new people; of others everything before the part."""
-    before, whole = _before(parts, part), parts.holdout(part)
+def _holdout(
+    whole: Holdout, before: Interactions, name: str, truth: Interactions, known: Interactions, seen: Interactions, people: Tensor
+) -> Holdout:
+    """Of the part that `whole` judges. before: everything of others before the part; known, seen: of the new people."""
     return Holdout.build(
         label=f"{whole.label}:{name}",
         truth=truth,
         people=people,
         history=before.plus(known),
-        seen=None if parts.repeats else before.plus(seen),
-        trained=_log(parts, part).events_per_user > 0,
-        ties=parts.ties,
+        seen=None if whole.seen is None else before.plus(seen),
+        trained=whole.trained,
+        ties=whole.ties,
         ledger=whole.ledger,
     )
 
@@ -118,7 +113,8 @@ def new_items(parts: Split, part: str = "test") -> Holdout:
 
 def unmet(parts: Split, part: str = "test") -> Tensor:
     """bool (n_items,): nobody had the item in what models learn from before the part is judged."""
-    return _log(parts, part).events_per_item == 0
+    log = parts.train if part == "valid" else parts.fit_on
+    return log.events_per_item == 0
 
 
 def parse_depths(text: str) -> tuple[int, ...]:

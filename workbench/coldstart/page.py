@@ -11,7 +11,7 @@ from workbench.coldstart.newcomers import new_items, newcomers, unmet
 from workbench.data import Dataset, Holdout, Interactions, audited
 from workbench.data.splits import Refit
 from workbench.errors import NotApplicable
-from workbench.evaluation import Evaluation, Scorer, by_mean, evaluate
+from workbench.evaluation import Evaluation, Scorer, by_mean, evaluate, split_name
 from workbench.models import create, draws_at_random, learns
 from workbench.testing import World
 from workbench.testing.truth import WorldConfig
@@ -34,7 +34,7 @@ def curves_by_time(
         made = train_methods(list(dict.fromkeys(names)), data, parts, valid, metric, **about)
     except NotApplicable:
         return {}
-    return curves(made.late, test, (int(metric.split("@")[1]),), create("popularity").fit(parts.fit_on))
+    return curves(made.late, test, (split_name(metric)[1],), create("popularity").fit(parts.fit_on))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

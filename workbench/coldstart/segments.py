@@ -7,7 +7,8 @@ from torch import Tensor
 
 from workbench.data import Dataset, Interactions, UserBatch, groups
 from workbench.data.groups import UNKNOWN
-from workbench.errors import NotApplicable, unknown
+from workbench.data.side import sensitive_columns
+from workbench.errors import NotApplicable
 
 SHRINKAGE = 500.0
 """Events of everybody that a segment's own are mixed with."""
@@ -53,10 +54,7 @@ def person_segments(data: Dataset, sensitive: Collection[str] = ()) -> dict[str,
     Raises RequestError for a sensitive column that no grouping uses, NotApplicable where none is left.
     """
     of_people = {name: by for name, by in data.card.slices.items() if by.table == "users"}
-    guarded = {by.column for by in of_people.values() if data.card.privacy.get(by.column) == "sensitive"}
-    for name in sensitive:
-        if name not in guarded:
-            raise unknown("sensitive column that a grouping uses", name, guarded)
+    guarded = sensitive_columns(data, sensitive)
     found = {}
     for name, by in of_people.items():
         if by.column in guarded and by.column not in sensitive:

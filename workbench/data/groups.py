@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import torch
@@ -49,7 +50,7 @@ class Membership:
     member: Tensor
     """bool (n_items, g)."""
 
-    @property
+    @cached_property
     def shares(self) -> Tensor:
         """float64 (n_items, g): an item's weight shared out among its groups; each row adds up to 1."""
         member = self.member.double()

@@ -71,13 +71,20 @@ def side_information(data: Dataset, sensitive: Collection[str] = ()) -> Side:
     sensitive: columns of people that may be learnt from although the card calls them sensitive, each named on purpose. Raises RequestError
     for one that no grouping uses.
     """
-    slices = data.card.slices
-    known = {by.column for by in slices.values() if by.table == "users" and data.card.privacy.get(by.column) == "sensitive"}
-    for name in sensitive:
+    hidden = sensitive_columns(data, sensitive).difference(sensitive)
+    users, items = indicators(data, "users", hidden=hidden), indicators(data, "items")
+    return Side(users=side_by_side(users), items=side_by_side(items), user_fields=_widths(users), item_fields=_widths(items))
+
+
+def sensitive_columns(data: Dataset, allowed: Collection[str] = ()) -> set[str]:
+    """Columns of people that the card calls sensitive and a grouping uses. Raises RequestError for one in `allowed` that is none of "
+    "them."""
+    slices = data.card.slices.values()
+    known = {by.column for by in slices if by.table == "users" and data.card.privacy.get(by.column) == "sensitive"}
+    for name in allowed:
         if name not in known:
             raise unknown("sensitive column that a grouping uses", name, known)
-    users, items = indicators(data, "users", hidden=known.difference(sensitive)), indicators(data, "items")
-    return Side(users=side_by_side(users), items=side_by_side(items), user_fields=_widths(users), item_fields=_widths(items))
+    return known
 
 
 def item_texts(data: Dataset) -> list[str] | None:

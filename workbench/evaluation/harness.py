@@ -139,10 +139,7 @@ def evaluate(
     check_judged(holdout)
     served = served_by(model, holdout, holdout.users, name, fallback)
     look(model, holdout, name)
-    top, tied = torch.full((len(served), max(ks)), NOTHING), 0
-    for scorer, places in ((model, torch.nonzero(served)[:, 0]), (fallback, torch.nonzero(~served)[:, 0])):
-        if scorer is not None:
-            tied += _rank_into(top, scorer, holdout, places, device)
+    top, tied = rank_everyone(model, holdout, served, max(ks), fallback, device)
     lists = Lists.build(holdout, top, served, vectors)
     return _judged(lists, ks, model=name, title=title, fallback=fallback_name, tied_share=tied / max(1, int((top != NOTHING).sum())))
 
@@ -242,6 +239,19 @@ def _per_user(lists: Lists, ks: Sequence[int]) -> dict[str, Tensor]:
     return {f"{name}@{k}": torch.cat(parts) for (name, _, k), parts in zip(wanted, zip(*blocks, strict=True), strict=True)}
 
 
+def rank_everyone(
+    model: Scorer, holdout: Holdout, served: Tensor, depth: int, fallback: Scorer | None = None, device: str = "cpu"
+) -> tuple[Tensor, int]:
+    """int64 (n, depth): the best that may be shown to each of the holdout's people, `NOTHING` after a list's end; and how many places a
+    tie-break decided. served: bool (n,), whom the model ranks for; the others are `fallback`'s.
+    """
+    top, tied = torch.full((len(served), depth), NOTHING), 0
+    for scorer, places in ((model, torch.nonzero(served)[:, 0]), (fallback, torch.nonzero(~served)[:, 0])):
+        if scorer is not None:
+            tied += _rank_into(top, scorer, holdout, places, device)
+    return top, tied
+
+
 def _rank_into(top: Tensor, scorer: Scorer, holdout: Holdout, places: Tensor, device: str) -> int:
     """Fill the rows `places` of `top`; returns how many of their places a tie-break decided."""
     size, start, tied = max(1, SCORE_BYTES // (4 * holdout.n_items)), 0, 0
@@ -257,7 +267,7 @@ def _rank_into(top: Tensor, scorer: Scorer, holdout: Holdout, places: Tensor, de
             if len(chunk) == 1:
                 raise WorkError(f"the scores of one person for {holdout.n_items:,} items do not fit into memory.") from error
             size = len(chunk) // 2
-            warnings.warn(f"out of memory with {len(chunk)} people at once; going on with {size}", RuntimeWarning, stacklevel=3)
+            warnings.warn(f"out of memory with {len(chunk)} people at once; going on with {size}", RuntimeWarning, stacklevel=4)
             continue
         top[chunk] = items.cpu()
         tied += int(decided.sum())

@@ -41,7 +41,14 @@ class Facts:
 
     def membership(self, by: str) -> Membership:
         """Raises RequestError as `workbench.evaluation.membership` does."""
-        return membership(self.data, self.history, by)
+        if by not in self._memberships:
+            self._memberships[by] = membership(self.data, self.history, by)
+        return self._memberships[by]
+
+    @cached_property
+    def _memberships(self) -> dict[str, Membership]:
+        """Those asked for so far: every step of every policy asks, and a column is read cell by cell."""
+        return {}
 
     def first_grouping(self) -> str:
         """The first grouping of items that the card names; "popularity" where it names none."""

@@ -100,23 +100,12 @@ def _cheapest(pool: Pool, order: Tensor, inside: Tensor, kept: Tensor) -> tuple[
         fitting, others = inward.clone(), now.items.masked_fill(~now.in_list, NOTHING)[:, : pool.k].clone()
         others[:, place] = NOTHING
         for limit in pool.limits:
-            fitting &= _fits(limit.groups, limit.most, others, now.items)
+            fitting &= limit.room(others, now.items)
         found, which = torch.where(fitting, relevance, -torch.inf).max(1)
         better = given[:, place] - found < best
         best = torch.where(better, given[:, place] - found, best)
         out, into = torch.where(better, place, out), torch.where(better, which, into)
     return out, into, best
-
-
-def _fits(groups: Tensor, most: int, listed: Tensor, items: Tensor) -> Tensor:
-    """bool (n, m): candidates that a list may take beside these of it, int64 (n, k)."""
-    if groups.dim() == 2:
-        used = (groups[listed] & (listed != NOTHING)[:, :, None]).sum(1)
-        return ~(groups[items] & (used >= most)[:, None, :]).any(2)
-    codes = torch.where(listed == NOTHING, -1, groups[listed])
-    own = groups[items]
-    used = torch.stack([(codes == own[:, place, None]).sum(1) for place in range(own.shape[1])], dim=1)
-    return (used < most) | (own < 0)
 
 
 def _swapped(order: Tensor, out: Tensor, into: Tensor, where: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Literal
 from workbench.data import Holdout
 from workbench.errors import NotApplicable, RequestError, unknown
 from workbench.evaluation import METRICS, Comparison, Evaluation, compare, evaluate_lists, split_name
-from workbench.evaluation.contrast import Contrast
+from workbench.evaluation.comparison import mean_less_error
 from workbench.policy.facts import Facts
 from workbench.policy.policy import Applied, Policy
 from workbench.policy.pool import Pool
@@ -71,9 +71,8 @@ class Pick:
 def choose(judged: Mapping[str, Evaluation], base: str, metric: str, aim: str, most_lost: float) -> Pick:
     """judged: on validation, by name. base: the lists as ranked. aim: "diversity@10", say.
 
-    A policy is allowed where what it loses and one standard error of that are no more than may be lost: the best of many looks better than
-    it is (Breiman et al., Classification and Regression Trees, 1984, have that rule). Raises RequestError for an aim that is no
-    metric and for a share outside of [0, 1], NotApplicable for an aim that the data cannot feed.
+    A policy is allowed where what it loses and one standard error of that are no more than may be lost, see `mean_less_error`. Raises
+    RequestError for an aim that is no metric and for a share outside of [0, 1], NotApplicable for an aim that the data cannot feed.
     """
     if not 0 <= most_lost <= 1:
         raise RequestError(f"most_lost = {most_lost:g} should be between 0 and 1.")
@@ -83,17 +82,11 @@ def choose(judged: Mapping[str, Evaluation], base: str, metric: str, aim: str, m
         if known is not None and known.needs != "nothing":
             raise NotApplicable(f"lists cannot be judged by {aim}: {known.needs} are missing; aim for novelty, say.")
         raise unknown("aim", aim, judged[base].per_user)
-    allowed = [name for name, each in judged.items() if name == base or _surely(each, judged[base], metric) >= -most_lost * whole]
+    allowed = [name for name, each in judged.items() if name == base or mean_less_error(each, judged[base], metric) >= -most_lost * whole]
     sign = 1 if METRICS[split_name(aim)[0]].direction == "higher" else -1
     worth = {name: sign * judged[name].mean(aim) for name in allowed}
     name = max(allowed, key=lambda name: (-math.inf if math.isnan(worth[name]) else worth[name], name == base))
     return Pick(name=name, metric=metric, aim=aim, most_lost=most_lost, allowed=tuple(allowed))
-
-
-def _surely(a: Evaluation, b: Evaluation, metric: str) -> float:
-    """The mean of a minus b, less its standard error; NaN for one person."""
-    contrast = Contrast.of([a.training_values(metric)], [b.training_values(metric)])
-    return float(contrast.means[0] - contrast.parts[0][0].sum() ** 0.5)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from workbench.policy.limits import still_open
 from workbench.policy.pool import Pool
 
 BLOCK = 2**8
@@ -47,9 +48,7 @@ def _fill_block(pool: Pool, gain: Gain) -> tuple[Tensor, Tensor]:
     rows = torch.arange(n)
     n_chosen = torch.zeros(n, dtype=torch.int64)
     for place in range(min(pool.k, m)):
-        open_ = free
-        for count in counts:
-            open_ = open_ & count.open()
+        open_ = still_open(free, counts)
         some = open_.any(1)
         values = gain.values().clamp(min=LEAST)
         best = values.masked_fill(~open_, -torch.inf).argmax(1)

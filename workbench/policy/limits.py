@@ -1,6 +1,7 @@
 """What a list may hold at most of a group of items, counted while lists are filled."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -32,6 +33,16 @@ class Limit:
         """For filling lists from these candidates, int64 (n, m)."""
         return _OfMany(self, items) if self.groups.dim() == 2 else _OfOne(self, items)
 
+    def room(self, listed: Tensor, items: Tensor) -> Tensor:
+        """bool (n, m): which of these candidates, int64 (n, m), a list may take beside what it holds, int64 (n, k)."""
+        if self.groups.dim() == 2:
+            used = (self.groups[listed] & (listed != NOTHING)[:, :, None]).sum(1)
+            return ~(self.groups[items] & (used >= self.most)[:, None, :]).any(2)
+        codes = torch.where(listed == NOTHING, -1, self.groups[listed])
+        own = self.groups[items]
+        used = torch.stack([(codes == own[:, place, None]).sum(1) for place in range(own.shape[1])], dim=1)
+        return (used < self.most) | (own < 0)
+
     def holds(self, lists: Tensor) -> Tensor:
         """bool (n,): whether these lists, int64 (n, k), keep to it."""
         shown = lists != NOTHING
@@ -56,6 +67,13 @@ class Count(ABC):
     @abstractmethod
     def take(self, places: Tensor, taken: Tensor) -> None:
         """The candidate at `places`, int64 (n,), goes into the list of each person at which `taken`, bool (n,), is True."""
+
+
+def still_open(free: Tensor, counts: Sequence[Count]) -> Tensor:
+    """bool (n, m): candidates not taken yet, free: bool (n, m), for which every limit leaves room."""
+    for count in counts:
+        free = free & count.open()
+    return free
 
 
 class _OfOne(Count):

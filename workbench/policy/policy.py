@@ -19,7 +19,7 @@ from workbench.policy.diversify import Dpp, Mmr
 from workbench.policy.eligibility import Available, Block, Require, Unseen
 from workbench.policy.facts import Facts
 from workbench.policy.floor import Floor
-from workbench.policy.pool import Pool
+from workbench.policy.pool import Pool, fresh
 from workbench.policy.randomise import Randomise
 from workbench.policy.step import Step
 
@@ -144,13 +144,12 @@ class Policy:
 
 def _record(step: Step, before: Pool, after: Pool, facts: Facts) -> Record:
     old, new = before.lists, after.lists
-    fresh = (new != NOTHING) & ~(new[:, :, None] == old[:, None, :]).any(2)
     return Record(
         step=step.title,
         kind=str(step.model_dump()["kind"]),
         removed=int(before.there.sum() - after.there.sum()),
         people=int((old != new).any(1).sum()),
-        replaced=int(fresh.sum()),
+        replaced=int(fresh(new, old).sum()),
         short=int((new == NOTHING).any(1).sum()),
         chance=after.chances is not None and before.chances is None,
         asked=step.share if isinstance(step, Floor) else None,

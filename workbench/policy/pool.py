@@ -9,8 +9,9 @@ from torch import Tensor
 
 from workbench.data import Holdout
 from workbench.evaluation import Scorer
+from workbench.evaluation.harness import rank_everyone
 from workbench.evaluation.ranking import NOTHING
-from workbench.evaluation.scoring import SCORE_BYTES, name_of, rank, score_pairs, served_by
+from workbench.evaluation.scoring import name_of, score_pairs, served_by
 from workbench.policy.limits import Limit
 
 
@@ -107,18 +108,19 @@ class Pool:
         return replace(self, users=self.users[rows], items=self.items[rows], scores=self.scores[rows], listed=None)
 
 
+def fresh(after: Tensor, before: Tensor) -> Tensor:
+    """bool (n, k): places of lists whose item was not in the person's list before. after, before: int64 (n, k)."""
+    return (after != NOTHING) & ~(after[:, :, None] == before[:, None, :]).any(2)
+
+
 def candidates(scorer: Scorer, holdout: Holdout, m: int, k: int, fallback: Scorer | None = None) -> Pool:
     """The `m` best items for everyone in the holdout that may be shown to them, for lists of `k`. Raises as `evaluate` does."""
     users, depth = holdout.users, min(m, holdout.n_items)
-    items, scores = torch.full((len(users), depth), NOTHING), torch.zeros(len(users), depth, dtype=torch.float64)
     served = served_by(scorer, holdout, users, name_of(scorer), fallback)
-    for model, places in ((scorer, torch.nonzero(served)[:, 0]), (fallback, torch.nonzero(~served)[:, 0])):
-        if model is None:
-            continue
-        for rows in places.split(max(1, SCORE_BYTES // (4 * holdout.n_items))):
-            items[rows] = rank(model, *holdout.requests(users[rows]), depth, holdout.ties)[0]
-        row, column = torch.nonzero((items != NOTHING) & torch.isin(torch.arange(len(users)), places)[:, None], as_tuple=True)
-        if len(row):
-            found = score_pairs(model, holdout, users[row], items[row, column], name=name_of(model), device="cpu")
-            scores[row, column] = found
+    items, _ = rank_everyone(scorer, holdout, served, depth, fallback)
+    scores = torch.zeros(items.shape, dtype=torch.float64)
+    for model, whose in ((scorer, served), (fallback, ~served)):
+        row, column = torch.nonzero((items != NOTHING) & whose[:, None], as_tuple=True)
+        if model is not None and len(row):
+            scores[row, column] = score_pairs(model, holdout, users[row], items[row, column], name=name_of(model), device="cpu")
     return Pool(users=users, items=items, scores=scores, k=k)

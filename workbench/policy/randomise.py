@@ -11,7 +11,8 @@ from torch import Tensor
 from workbench.evaluation.ranking import NOTHING
 from workbench.policy.facts import Facts
 from workbench.policy.greedy import BLOCK, fill, keep_to_limits
-from workbench.policy.pool import Pool
+from workbench.policy.limits import still_open
+from workbench.policy.pool import Pool, fresh
 from workbench.policy.step import Step
 
 HALVINGS = 20
@@ -82,9 +83,7 @@ def chances(pool: Pool, lists: Tensor, heat: float) -> Tensor:
         there = lists[:, place] != NOTHING
         if not there.any():
             break
-        open_ = free
-        for count in counts:
-            open_ = open_ & count.open()
+        open_ = still_open(free, counts)
         at = (pool.items == lists[:, place, None]).long().argmax(1)
         logs = log_weight.masked_fill(~open_, -torch.inf).log_softmax(1).gather(1, at[:, None])[:, 0]
         found[:, place] = torch.where(there, logs.exp(), torch.nan)
@@ -110,8 +109,7 @@ def _moved(pool: Pool, gains: Tensor) -> float:
     if pool.limits:
         parts = iter(gains.split(BLOCK))
         shown, before = fill(pool, lambda _: _Noisy(next(parts))).lists, keep_to_limits(pool).lists
-        fresh = (shown != NOTHING) & ~(shown[:, :, None] == before[:, None, :]).any(2)
-        return float(fresh.sum() / (shown != NOTHING).sum().clamp(min=1))
+        return float(fresh(shown, before).sum() / (shown != NOTHING).sum().clamp(min=1))
     k = min(pool.k, gains.shape[1])
     first = gains.masked_fill(~pool.there, -torch.inf).topk(k, dim=1).indices
     filled = pool.there.sum(1).clamp(max=k)

@@ -1,7 +1,7 @@
 """Which index and which blend to ship: the frontier, what each source adds, the three tasks, and what it all costs."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
@@ -9,7 +9,7 @@ from workbench.evaluation import Interval, label
 from workbench.reporting.display import Figure, Note, Table
 from workbench.reporting.figures import frontier_figure as plotted
 from workbench.reporting.record import metric_rows
-from workbench.reporting.verdict import Guardrail
+from workbench.reporting.verdict import Guardrail, above_zero
 from workbench.retrieval import BlendWorth, Frontier, Made, Pick, TaskWorth
 
 NO_VECTORS = Note("Not applicable, because no model that was judged has vectors of items.")
@@ -118,11 +118,8 @@ def shipping_guardrails(pick: Pick | None, frontier: Frontier | None, tasks: Map
     if "home" in tasks:
         home = tasks["home"]
         names, gap = " + ".join(home.worth.names), home.gain.difference
-        state: Literal["pass", "fail", "unknown"] = "unknown"
-        if gap.known and not gap.low <= 0 <= gap.high:
-            state = "pass" if gap.value > 0 else "fail"
         told = f"blend: {names}; recall@{home.worth.k} {gap.text(sign=True)} on {home.best} alone"
-        found.append(Guardrail(state, told))
+        found.append(Guardrail(above_zero(gap), told))
     for name, task in tasks.items():
         found.append(
             Guardrail(

@@ -12,7 +12,7 @@ from workbench.reporting.coldstart_figures import curves_figure as drawn_curves
 from workbench.reporting.display import Figure, Note, Table
 from workbench.reporting.exploration import over_worlds
 from workbench.reporting.limits import audit_guardrails, limits_of
-from workbench.reporting.verdict import Guardrail, Headline, Verdict
+from workbench.reporting.verdict import Guardrail, Headline, Verdict, above_zero
 
 NO_REGULARS = Note("Not applicable, because no new person has a history long enough to be judged as a regular too.")
 
@@ -247,7 +247,7 @@ def _guardrails(
         with_it, without = list(loops.values())[-1], next(iter(loops.values()))
         gap = over_worlds([a[-1].coverage - b[-1].coverage for a, b in zip(with_it, without, strict=True)])
         said = f"exploration widens what a closed loop shows: coverage {gap.text(2, sign=True)} after the last round"
-        rails.append(Guardrail("pass" if gap.low > 0 else "fail" if gap.high < 0 else "unknown", said))
+        rails.append(Guardrail(above_zero(gap), said))
     return rails
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure as MplFigure
 from workbench.coldstart import Curve, Explored, Round
 from workbench.evaluation import label
 from workbench.reporting.display import Figure
-from workbench.reporting.figures import INK, MARK, SOFT, canvas
+from workbench.reporting.figures import INK, MARK, SOFT, canvas, plain
 
 STYLES = list(product(("-", "--", ":"), (MARK, INK, SOFT)))
 
@@ -47,8 +47,7 @@ def regret_figure(worlds: Sequence[Mapping[str, Explored]]) -> Figure:
     figure = MplFigure(figsize=(7.5, 3.2), layout="constrained")
     told = []
     for axes, what in zip(figure.subplots(1, 2), ("regret", "cost"), strict=True):
-        axes.spines[["top", "right", "left"]].set_visible(False)
-        axes.tick_params(colors=SOFT, length=0)
+        plain(axes)
         for name, (style, colour) in zip(worlds[0], STYLES, strict=False):
             summed = np.mean([getattr(world[name], what) for world in worlds], axis=0)
             axes.plot(np.arange(1, len(summed) + 1), summed, style, color=colour, linewidth=1.6, label=name.replace("_", " "))

@@ -7,22 +7,14 @@ from matplotlib.ticker import PercentFormatter
 
 from workbench.evaluation import Evaluation, Gap, ItemGroup, label, lorenz
 from workbench.reporting.display import Figure
-from workbench.reporting.figures import INK, MARK, SOFT, canvas
+from workbench.reporting.figures import INK, MARK, SOFT, canvas, forest_rows
 
 
 def gaps_forest(gaps: Sequence[Gap], effect: float) -> Figure:
     """Each group minus everybody else. A hollow mark: too few people to say."""
     figure, axes = canvas(7.5, 0.7 + 0.27 * len(gaps))
-    for row, gap in enumerate(gaps):
-        unclear = gap.verdict(effect) == "too few to say"
-        colour = SOFT if unclear else MARK
-        axes.plot([gap.difference.low, gap.difference.high], [row, row], color=colour, linewidth=1.6)
-        axes.plot(gap.difference.value, row, "o", markersize=5.5, color=colour, markerfacecolor="white" if unclear else colour)
-        if row and gap.dimension != gaps[row - 1].dimension:
-            axes.axhline(row - 0.5, color=SOFT, linewidth=0.4)
-    axes.axvline(0, color=SOFT, linewidth=0.8)
+    forest_rows(axes, [(gap.dimension, gap.difference, gap.verdict(effect) == "too few to say") for gap in gaps])
     axes.set_yticks(range(len(gaps)), [f"{gap.label}   n {gap.value.n:,}" for gap in gaps], color=INK, fontsize=8)
-    axes.set_ylim(len(gaps) - 0.5, -0.5)
     name = label(gaps[0].metric)
     axes.set_xlabel(f"{name}: the group minus everybody else", color=SOFT)
     told = "; ".join(f"{gap.label}: {gap.difference.text(sign=True)}, {gap.value.n} people" for gap in gaps)

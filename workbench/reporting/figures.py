@@ -21,10 +21,27 @@ INK, SOFT, MARK = "#1b1f24", "#57606a", "#0b57d0"
 
 def canvas(width: float, height: float) -> tuple[MplFigure, Axes]:
     figure = MplFigure(figsize=(width, height))
-    axes = figure.subplots()
+    return figure, plain(figure.subplots())
+
+
+def plain(axes: Axes) -> Axes:
+    """Without a frame but for the line below."""
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(colors=SOFT, length=0)
-    return figure, axes
+    return axes
+
+
+def forest_rows(axes: Axes, rows: Sequence[tuple[str, Interval, bool]]) -> None:
+    """A mark with its interval for each (dimension, difference, unclear), hollow where it is unclear; a line between dimensions and at "
+    "0."""
+    for row, (dimension, found, unclear) in enumerate(rows):
+        colour = SOFT if unclear else MARK
+        axes.plot([found.low, found.high], [row, row], color=colour, linewidth=1.6)
+        axes.plot(found.value, row, "o", markersize=5.5, color=colour, markerfacecolor="white" if unclear else colour)
+        if row and dimension != rows[row - 1][0]:
+            axes.axhline(row - 0.5, color=SOFT, linewidth=0.4)
+    axes.axvline(0, color=SOFT, linewidth=0.8)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
 
 
 def _intervals(rows: Sequence[tuple[str, Interval]], what: str, least: float | None = 0.0) -> MplFigure:
@@ -43,20 +60,12 @@ def _intervals(rows: Sequence[tuple[str, Interval]], what: str, least: float | N
 def forest(comparisons: Sequence[Comparison], titles: tuple[str, str], effect: float) -> Figure:
     """Differences by slice, with intervals. A hollow mark: too few people to see a difference that matters, and none seen."""
     figure, axes = canvas(7.5, 0.6 + 0.27 * len(comparisons))
-    for row, c in enumerate(comparisons):
-        unclear = c.verdict(effect) == "too few to say"
-        colour = SOFT if unclear else MARK
-        axes.plot([c.difference.low, c.difference.high], [row, row], color=colour, linewidth=1.6)
-        axes.plot(c.difference.value, row, "o", markersize=5.5, color=colour, markerfacecolor="white" if unclear else colour)
-        if row and c.dimension != comparisons[row - 1].dimension:
-            axes.axhline(row - 0.5, color=SOFT, linewidth=0.4)
-    axes.axvline(0, color=SOFT, linewidth=0.8)
+    forest_rows(axes, [(c.dimension, c.difference, c.verdict(effect) == "too few to say") for c in comparisons])
     firsts = [row == 0 or c.dimension != comparisons[row - 1].dimension for row, c in enumerate(comparisons)]
     names = [
         f"{f'{c.dimension}:  ' if first else ''}{c.group}   n {c.difference.n:,}" for first, c in zip(firsts, comparisons, strict=True)
     ]
     axes.set_yticks(range(len(comparisons)), names, color=INK, fontsize=8)
-    axes.set_ylim(len(comparisons) - 0.5, -0.5)
     name = label(comparisons[0].metric)
     axes.set_xlabel(f"{name}: {titles[0]} minus {titles[1]}", color=SOFT)
     calls = Counter(c.verdict(effect) for c in comparisons)

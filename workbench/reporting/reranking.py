@@ -26,7 +26,7 @@ from workbench.reporting.display import Figure, Note, Table
 from workbench.reporting.figures import tradeoff
 from workbench.reporting.retrieval import retrieval_verdict
 from workbench.reporting.suppression import Shown
-from workbench.reporting.verdict import Guardrail, Headline, Verdict
+from workbench.reporting.verdict import Guardrail, Headline, Verdict, above_zero
 
 
 def evaluations(judged: Mapping[str, Judged]) -> dict[str, Evaluation]:
@@ -70,6 +70,8 @@ def _changes(results: Mapping[str, Evaluation], metric: str) -> dict[str, Interv
 def beside_policies_table(judged: Mapping[str, Judged], pick: Pick, facts: Facts, by: str, shown: Shown) -> Table:
     """What else the lists of each policy are like: variety, the tail, tastes, the group of people served worst."""
     k = split_name(pick.metric)[1]
+    groups = facts.membership(by)
+    target = liked_shares(facts.history, next(iter(judged.values())).evaluation.users, groups)
     wanted = [f"{name}@{k}" for name in ("diversity", "novelty", "long_tail_share", "serendipity")]
     rows = []
     for name, result in evaluations(judged).items():
@@ -78,7 +80,7 @@ def beside_policies_table(judged: Mapping[str, Judged], pick: Pick, facts: Facts
             {
                 "policy": _marked(name, pick),
                 **{label(metric): result.mean(metric) for metric in wanted if metric in result.per_user},
-                f"miscalibration by {by}": _apart(result, facts, by, k),
+                f"miscalibration by {by}": miscalibration(result.top[:, :k], groups, target).nanmean().item(),
                 "coverage": f"{result.of_the_set('coverage', k).value:.0%}",
                 "Gini": result.of_the_set("gini", k).value,
                 "lowest group": f"{worst.group} {worst.difference.text(sign=True)}" if worst else "",
@@ -90,11 +92,6 @@ def beside_policies_table(judged: Mapping[str, Judged], pick: Pick, facts: Facts
         f"{shown.text}"
     )
     return Table(pd.DataFrame(rows), caption.strip())
-
-
-def _apart(result: Evaluation, facts: Facts, by: str, k: int) -> float:
-    groups = facts.membership(by)
-    return float(miscalibration(result.top[:, :k], groups, liked_shares(facts.history, result.users, groups)).nanmean())
 
 
 def policies_figure(judged: Mapping[str, Judged], pick: Pick) -> Figure:
@@ -216,7 +213,7 @@ def _headline(pick: Pick, kept: Kept) -> str:
             f"{label(pick.metric)} on validation: leave them as they are."
         )
     gained = kept.gained.difference
-    did = "buys" if gained.low > 0 else "loses" if gained.high < 0 else "does not surely buy"
+    did = {"pass": "buys", "fail": "loses", "unknown": "does not surely buy"}[above_zero(gained)]
     bought = f"{did} {label(pick.aim)} {gained.text(sign=True)}"
     price = f"{label(pick.metric)} {kept.lost.difference.text(4, sign=True)}, where {-kept.most:+.4f} is allowed"
     said = {"kept": "keeps within the limit", "broken": "breaks the limit on test", "cannot tell": "may or may not keep within the limit"}
@@ -234,7 +231,7 @@ def _gained_guardrail(pick: Pick, kept: Kept) -> list[Guardrail]:
         return []
     gained = kept.gained.difference
     told = f"{label(pick.aim)} {gained.text(sign=True)}"
-    return [Guardrail("pass" if gained.low > 0 else "fail" if gained.high < 0 else "unknown", told)]
+    return [Guardrail(above_zero(gained), told)]
 
 
 def _floor_guardrails(taken: Judged) -> list[Guardrail]:

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from workbench.evaluation import Interval
+
 
 @dataclass(frozen=True)
 class Headline:
@@ -16,10 +18,18 @@ class Headline:
     """Whether the change is good (up), bad (down) or neither; not its sign."""
 
 
+State = Literal["pass", "fail", "unknown"]
+
+
 @dataclass(frozen=True)
 class Guardrail:
-    state: Literal["pass", "fail", "unknown"]
+    state: State
     text: str
+
+
+def above_zero(found: Interval) -> State:
+    """pass: the whole interval lies above 0; fail: below; unknown: neither, or there is none."""
+    return "pass" if found.low > 0 else "fail" if found.high < 0 else "unknown"
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def make_sources(
     makers: dict[str, Callable[[], Source]] = {
         "vectors": lambda: _by_person(vectors_of, config),
         "neighbours": lambda: _by_item(vectors_of),
-        "same_groups": lambda: ScorerSource("same_groups", _same_groups(side, log), ties, floor=0.0),
+        "same_groups": lambda: ScorerSource("same_groups", same_groups(side, log), ties, floor=0.0),
         "lexical": lambda: ScorerSource("lexical", _lexical(data), ties, floor=0.0),
     }
     for name in names:
@@ -141,7 +141,8 @@ def _vectors(model: HasVectors | None) -> HasVectors:
     return model
 
 
-def _same_groups(side: Side, log: Interactions) -> SameGroups:
+def same_groups(side: Side, log: Interactions) -> SameGroups:
+    """Raises NotApplicable where there is no grouping of items."""
     if side.items is None:
         raise NotApplicable("the card names no grouping of items")
     return SameGroups(side.items, log.events_per_item)
