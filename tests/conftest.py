@@ -1,12 +1,14 @@
 """A project folder of its own for every test that writes, and ML-100k prepared once."""
 
 import hashlib
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import nbformat
 import pytest
 
 from workbench.paths import home as project_home
@@ -42,6 +44,13 @@ value = "behavioural"
 timestamp = "behavioural"
 title = "public"
 """
+
+SHORTER: dict[str, dict[str, object]] = {
+    "02_retrieval": {"models": "random, popularity, item_knn, session_knn, ease, mf", "trainings": 2, "windows": 2},
+    "03_ranking": {"rankers": "trees, multi_task"},
+    "04_cold_start": {"methods": "popularity, content, item_knn, ease, evidence_blend", "requests": 200, "rounds": 2},
+}
+"""Defaults of notebooks in tests of what surrounds them: seconds instead of minutes, and every part of a page still there."""
 
 Rows = list[tuple[str, str, float, float]]
 
@@ -114,3 +123,16 @@ def project(home: Path, ml100k: "Dataset") -> Path:
     for path in (ROOT / "notebooks").glob("*.*"):
         shutil.copy(path, home / "notebooks")
     return home
+
+
+def shorten(notebooks: Path) -> None:
+    """Give the copies of the notebooks in this folder the defaults of `SHORTER`."""
+    for name, values in SHORTER.items():
+        path = notebooks / f"{name}.ipynb"
+        notebook = nbformat.read(path, as_version=4)
+        (cell,) = (each for each in notebook.cells if "parameters" in each.metadata.get("tags", []))
+        for parameter, value in values.items():
+            line = re.compile(rf"^({parameter}: \w+ = ).*?(  #)", re.MULTILINE)
+            cell.source, n = line.subn(lambda found, value=value: f"{found[1]}{value!r}{found[2]}", cell.source)
+            assert n == 1, f"{name} has no parameter {parameter}"
+        nbformat.write(notebook, path)

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from tests.conftest import shorten
 from workbench.cli import main
 
 PARAMETERS = "budget, candidates, dataset, device, epochs, k, models, refit, seed, slices, sources, split, trainings, tuned, windows"
@@ -169,6 +170,7 @@ def test_when_a_notebook_fails_those_that_need_it_are_left_out(project, capsys):
 )
 def test_what_a_data_set_cannot_feed_says_why(project, tmp_path, capsys, rows, audit, retrieval):
     """No times, hardly any events: every notebook ends well, without an error, an empty plot or a number that means nothing."""
+    shorten(project / "notebooks")
     path = tmp_path / "own.csv"
     path.write_text("\n".join(rows) + "\n")
     value = ["--value", "2", "--positive-min", "9"] if rows[0].count(",") == 2 else []

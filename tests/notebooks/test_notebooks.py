@@ -12,7 +12,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, shorten
 from workbench.models import learns, parse_names
 from workbench.parameters import load_plans
 from workbench.reporting.record import read_run
@@ -116,29 +116,12 @@ def test_nbval_fails_when_a_checked_number_is_broken(tmp_path):
     assert ended == {f"{name}_{kind}": word for name in NAMES for kind, word in (("same", "PASSED"), ("broken", "FAILED"))}, done.stdout
 
 
-SHORTER = {"methods": "popularity, content, item_knn, ease, evidence_blend", "worlds": 2, "requests": 200, "rounds": 2}
-"""Defaults of 04 in the suite of this file: `make notebooks-check` runs it with its own."""
-
-
-def with_parameters(path, values):
-    """Other defaults in a copy of a notebook."""
-    notebook = nbformat.read(path, as_version=4)
-    (cell,) = (each for each in notebook.cells if "parameters" in each.metadata.get("tags", []))
-    for name, value in values.items():
-        cell.source, n = re.subn(
-            rf"^({name}: \w+ = ).*?(  #)", lambda found, value=value: f"{found[1]}{value!r}{found[2]}", cell.source, flags=re.M
-        )
-        assert n == 1
-    nbformat.write(notebook, path)
-
-
-@pytest.fixture(scope="module")
-def suite(tmp_path_factory, ml100k):
-    """The whole suite, run once by a command from a folder with nothing but data and notebooks: the folder, and what was printed."""
-    root = tmp_path_factory.mktemp("suite")
+def run_suite(root, ml100k, *, shorter):
+    """The whole suite, run by a command from a folder with nothing but data and notebooks: the folder, and what was printed."""
     shutil.copytree(ml100k.snapshot.folder.parent.parent.parent, root / "datasets")
     shutil.copytree(ROOT / "notebooks", root / "notebooks", ignore=shutil.ignore_patterns(".*"))
-    with_parameters(root / "notebooks" / "04_cold_start.ipynb", SHORTER)
+    if shorter:
+        shorten(root / "notebooks")
     done = subprocess.run(
         [sys.executable, "-m", "workbench.cli", "report", "--profile", "quick"],
         env={**os.environ, "WORKBENCH_HOME": str(root)},
@@ -148,6 +131,18 @@ def suite(tmp_path_factory, ml100k):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return root, done.stdout
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory, ml100k):
+    """With fewer models than the notebooks' own defaults, with which `make notebooks-check` runs them."""
+    return run_suite(tmp_path_factory.mktemp("suite"), ml100k, shorter=True)
+
+
+@pytest.fixture(scope="module")
+def whole_suite(tmp_path_factory, ml100k):
+    """With the notebooks' own defaults: five minutes."""
+    return run_suite(tmp_path_factory.mktemp("whole"), ml100k, shorter=False)
 
 
 def test_the_suite_runs_from_nothing_to_an_index(suite):
@@ -176,7 +171,8 @@ def test_the_suite_runs_from_nothing_to_an_index(suite):
         assert {path.stem for path in (folder / "figures").iterdir()} == drawn
 
 
-def test_the_rounding_of_the_checked_numbers_cannot_flip(suite):
+@pytest.mark.slow
+def test_the_rounding_of_the_checked_numbers_cannot_flip(whole_suite):
     """Another BLAS moves a metric by 1e-4 at most; each unrounded value is ten times further from where its rounding would change.
 
     A model that learns becomes another one, as far away as another training of it: four times what a mean of trainings varies.
@@ -185,7 +181,7 @@ def test_the_rounding_of_the_checked_numbers_cannot_flip(suite):
     lines = [line.split(maxsplit=1) for line in cells("02_retrieval", "nbval-check-output")[0].outputs[0].text.splitlines()]
     printed = dict(lines[: len(models)])
     assert set(printed) == set(models)
-    (folder,) = (suite[0] / "reports" / "02_retrieval").iterdir()
+    (folder,) = (whole_suite[0] / "reports" / "02_retrieval").iterdir()
     wanted = ("map", 100, "everyone")
     exact = {row["model"]: row["value"] for row in read_run(folder)["metrics"] if (row["name"], row["k"], row["slice"]) == wanted}
     people = pd.read_parquet(folder / "metrics.parquet", columns=["model", "training", "map@100"])
@@ -200,11 +196,12 @@ def test_the_rounding_of_the_checked_numbers_cannot_flip(suite):
             assert abs(exact[name] - float(text)) < 0.005 - 0.001, f"{name}: {exact[name]} is near an edge of its rounding"
 
 
-def test_the_rounding_of_the_single_stages_cannot_flip(suite):
+@pytest.mark.slow
+def test_the_rounding_of_the_single_stages_cannot_flip(whole_suite):
     """As above: retrievers in closed form, whose numbers another BLAS moves by 1e-4 at most."""
     lines = [line.split(maxsplit=1) for line in cells("03_ranking", "nbval-check-output")[0].outputs[0].text.splitlines()]
     printed = {name: float(text) for name, text in lines if text.replace(".", "").isdigit()}
-    (folder,) = (suite[0] / "reports" / "03_ranking").iterdir()
+    (folder,) = (whole_suite[0] / "reports" / "03_ranking").iterdir()
     rows = read_run(folder)["metrics"]
     k = notebook_parameters("03_ranking")["k"].default
     exact = {row["model"]: row["value"] for row in rows if (row["name"], row["k"], row["slice"]) == ("recall", k, "everyone")}
@@ -215,14 +212,15 @@ def test_the_rounding_of_the_single_stages_cannot_flip(suite):
     assert all(exact[name] > exact["popularity"] + 0.03 for name in rankers), "a ranker's other weights might fall to popularity's"
 
 
-def test_the_rounding_of_the_later_notebooks_cannot_flip(suite):
+@pytest.mark.slow
+def test_the_rounding_of_the_later_notebooks_cannot_flip(whole_suite):
     """As above: every number to two digits that is checked, found again unrounded in the run's record."""
     metric = {"04_cold_start": "recall", "05_fairness": "ndcg", "06_reranking": "recall"}
     for name, asked in metric.items():
         k = notebook_parameters(name)["k"].default
         text = cells(name, "nbval-check-output")[0].outputs[0].text
         printed = {model.strip(": "): float(value) for model, value in re.findall(r"^(.+?) (0\.\d\d)$", text, re.MULTILINE)}
-        (folder,) = (suite[0] / "reports" / name).iterdir()
+        (folder,) = (whole_suite[0] / "reports" / name).iterdir()
         rows = read_run(folder)["metrics"]
         exact = {row["model"]: row["value"] for row in rows if (row["name"], row["k"], row["slice"]) == (asked, k, "everyone")}
         assert len(printed) >= 2
