@@ -213,6 +213,12 @@ def test_what_is_chosen_is_held_against_the_floor_at_each_depth_where_it_is_anot
     assert against_floor(TEST, dict.fromkeys((0, 1, 5, 20), "popular"), "popular", METRIC) == []
 
 
+def test_who_is_the_floor_with_nothing_known_is_compared_with_it_from_one_event_on():
+    """With events known, to be no better than the floor is a finding."""
+    made = {"ease": curve("ease", {0: 0.3, 1: 0.3, 5: 0.6}), "popular": curve("popular", dict.fromkeys((0, 1, 5), 0.3))}
+    assert [each.group for each in against_floor(made, dict.fromkeys((0, 1, 5), "ease"), "popular", METRIC)] == ["1", "5"]
+
+
 def test_comparisons_with_the_floor_are_one_family():
     """Each of twelve is wider than it would be alone."""
     shaken = torch.rand(12, N, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -115,8 +115,15 @@ def switch(validation: Mapping[str, Curve], test: Mapping[str, Curve], metric: s
 
 
 def against_floor(curves: Mapping[str, Curve], chosen: Mapping[int, str], floor: str, metric: str) -> list[Comparison]:
-    """The method chosen for each depth minus `floor` there, where it is another: one family."""
+    """The method chosen for each depth minus `floor` there, where it is another: one family. With nothing known most methods are the floor
+    under their own name: where nobody is served otherwise there is nothing to compare.
+    """
+
+    def values(name: str, depth: int) -> Tensor:
+        return curves[name].by_depth[depth].training_values(metric)
+
     asked = {depth: name for depth, name in chosen.items() if name != floor}
+    if 0 in asked and torch.equal(values(asked[0], 0), values(floor, 0)):
+        del asked[0]
     named = [Named(name, floor, metric, "events known", str(depth)) for depth, name in asked.items()]
-    a = [curves[name].by_depth[depth].training_values(metric) for depth, name in asked.items()]
-    return compare_values(named, a, [curves[floor].by_depth[depth].training_values(metric) for depth in asked])
+    return compare_values(named, [values(name, depth) for depth, name in asked.items()], [values(floor, depth) for depth in asked])

@@ -182,18 +182,21 @@ def _headline(switching: Switching, curves: Mapping[str, Curve], effect: float) 
     if not switching.gains:
         sure = f"it is the best on validation at every depth, {name} on test {single.mean(switching.metric):.3f} on average"
         return f"Use {single.title} however much is known: {sure}."
-    told = []
-    for first, last, chosen in switching.stretches:
-        known = _events(first) if first == last else f"{first} to {last} events"
-        told.append(f"{curves[chosen].title} with {known} known")
-    calls = [(c, c.verdict(effect)) for c in switching.gains]
-    if sure_ones := [c for c, call in calls if call in ("better", "worse")]:
+    told = [_stretch(*each, curves) for each in switching.stretches]
+    sure_ones = [c for c in switching.gains if c.verdict(effect) in ("better", "worse")]
+    if sure_ones:
         shown = "; ".join(f"with {c.group} known {c.difference.text(sign=True)}" for c in sure_ones)
-        after = f"against {single.title} throughout, test shows {shown}"
-    else:
-        widest = max(c.detectable for c in switching.gains)
-        after = f"test does not tell that from {single.title} throughout, and differences below {widest:.3f} often go unseen"
-    return f"Validation would use {', '.join(told)}; {after}."
+        return f"Validation would use {', '.join(told)}; against {single.title} throughout, test shows {shown}."
+    others = ", ".join(said for said, (_, _, chosen) in zip(told, switching.stretches, strict=True) if chosen != switching.single)
+    widest = max(c.detectable for c in switching.gains)
+    return (
+        f"Use {single.title} throughout: test does not tell from it what validation would switch to ({others}), and differences below "
+        f"{widest:.3f} often go unseen."
+    )
+
+
+def _stretch(first: int, last: int, chosen: str, curves: Mapping[str, Curve]) -> str:
+    return f"{curves[chosen].title} with {_events(first) if first == last else f'{first} to {last} events'} known"
 
 
 def _numbers(switching: Switching, curves: Mapping[str, Curve], items: NewItems, metric: str) -> list[Headline]:
