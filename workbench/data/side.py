@@ -77,8 +77,7 @@ def side_information(data: Dataset, sensitive: Collection[str] = ()) -> Side:
 
 
 def sensitive_columns(data: Dataset, allowed: Collection[str] = ()) -> set[str]:
-    """Columns of people that the card calls sensitive and a grouping uses. Raises RequestError for one in `allowed` that is none of "
-    "them."""
+    """Columns of people that the card calls sensitive and a grouping uses. Raises RequestError for another one in `allowed`."""
     slices = data.card.slices.values()
     known = {by.column for by in slices if by.table == "users" and data.card.privacy.get(by.column) == "sensitive"}
     for name in allowed:

@@ -34,10 +34,10 @@ class Floor(Step):
     def text(self) -> str:
         return f"{self.group} ({self.by}) in {self.share:.0%} of places at least"
 
-    def reached(self, pool: Pool, facts: Facts) -> float:
+    def promised(self, pool: Pool, facts: Facts) -> tuple[float, float]:
         """The group's share of the places that are filled; 0 where none is."""
         shown = pool.lists[pool.lists != NOTHING]
-        return float(self._inside(facts)[shown].double().mean()) if len(shown) else 0.0
+        return self.share, float(self._inside(facts)[shown].double().mean()) if len(shown) else 0.0
 
     def _inside(self, facts: Facts) -> Tensor:
         """bool (n_items,)."""

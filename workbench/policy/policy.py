@@ -47,7 +47,7 @@ class Record:
     chance: bool
     """The order was drawn."""
     asked: float | None = None
-    """Of a floor, the share of places that the group was to get; None of other steps."""
+    """The share of places that a group was to get; None of a step that promises none."""
     reached: float | None = None
     """The share that it has."""
 
@@ -144,6 +144,7 @@ class Policy:
 
 def _record(step: Step, before: Pool, after: Pool, facts: Facts) -> Record:
     old, new = before.lists, after.lists
+    asked, reached = step.promised(after, facts) or (None, None)
     return Record(
         step=step.title,
         kind=str(step.model_dump()["kind"]),
@@ -152,8 +153,8 @@ def _record(step: Step, before: Pool, after: Pool, facts: Facts) -> Record:
         replaced=int(fresh(new, old).sum()),
         short=int((new == NOTHING).any(1).sum()),
         chance=after.chances is not None and before.chances is None,
-        asked=step.share if isinstance(step, Floor) else None,
-        reached=step.reached(after, facts) if isinstance(step, Floor) else None,
+        asked=asked,
+        reached=reached,
     )
 
 

@@ -31,6 +31,10 @@ class Step(BaseModel):
     def title(self) -> str:
         return self.name or self.text
 
+    def promised(self, pool: Pool, facts: Facts) -> tuple[float, float] | None:  # noqa: ARG002
+        """Of a step that promises a share of everybody's places: what was asked, and what these lists, which it made, have. Else None."""
+        return None
+
     @abstractmethod
     def apply(self, pool: Pool, facts: Facts) -> Pool:
         """The pool without what may not be shown, or in another order. Raises RequestError when the data has not what the step asks for."""

@@ -1,7 +1,6 @@
 """What the cold start notebook says: who is judged, curves over what is known, gaps to regulars, new items, exploration, the verdict."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import pandas as pd
 
@@ -12,7 +11,7 @@ from workbench.reporting.coldstart_figures import curves_figure as drawn_curves
 from workbench.reporting.display import Figure, Note, Table
 from workbench.reporting.exploration import over_worlds
 from workbench.reporting.limits import audit_guardrails, limits_of
-from workbench.reporting.verdict import Guardrail, Headline, Verdict, above_zero
+from workbench.reporting.verdict import Guardrail, Headline, State, Verdict, above_zero
 
 NO_REGULARS = Note("Not applicable, because no new person has a history long enough to be judged as a regular too.")
 
@@ -257,7 +256,7 @@ def _guardrails(
 def _against_floor(c: Comparison, title: str, effect: float) -> Guardrail:
     call = c.verdict(effect)
     told = f"{title} against popularity with {_events(int(c.group))} known: {c.difference.text(sign=True)}"
-    state: Literal["pass", "fail", "unknown"] = "pass" if call == "better" else "unknown" if call == "too few to say" else "fail"
+    state: State = "pass" if call == "better" else "unknown" if call == "too few to say" else "fail"
     return Guardrail(state, told)
 
 

@@ -32,8 +32,7 @@ def plain(axes: Axes) -> Axes:
 
 
 def forest_rows(axes: Axes, rows: Sequence[tuple[str, Interval, bool]]) -> None:
-    """A mark with its interval for each (dimension, difference, unclear), hollow where it is unclear; a line between dimensions and at "
-    "0."""
+    """A mark with its interval for each (dimension, difference, unclear), hollow where it is unclear; lines between dimensions and at 0."""
     for row, (dimension, found, unclear) in enumerate(rows):
         colour = SOFT if unclear else MARK
         axes.plot([found.low, found.high], [row, row], color=colour, linewidth=1.6)

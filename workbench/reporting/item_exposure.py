@@ -69,10 +69,10 @@ def _percent(interval: Interval) -> str:
 
 def tastes_table(data: Dataset, results: Mapping[str, Evaluation], k: int, by: str) -> Table:
     """Lists beside what people liked before: how much more popular, and how far their groups are from the person's own."""
-    rows = []
+    first, rows = next(iter(results.values())), []  # all judge the same people with the same histories
+    groups = membership(data, first.holdout.history, by)
+    target = liked_shares(first.holdout.history, first.users, groups)
     for result in results.values():
-        groups = membership(data, result.holdout.history, by)
-        target = liked_shares(result.holdout.history, result.users, groups)
         lift = bootstrap_mean(popularity_lift(result, k))
         apart = bootstrap_mean(miscalibration(result.top[:, :k], groups, target))
         gini = result.of_the_set("gini", k)
