@@ -191,7 +191,7 @@ class _Towers(nn.Module):
         """float (batch, d), of length 1. users: int64 (batch,), -1 for strangers; items: int64 (batch, n), oldest first; lengths."""
         back = lengths[:, None] - 1 - torch.arange(items.shape[1], device=items.device)
         places = back.clamp(0, len(self.recency) - 1)
-        weights = self.recency.expand(len(back), -1).gather(1, places)  # indexing has gradients that threads add up in any order
+        weights = self.recency.expand(back.shape[0], -1).gather(1, places)  # indexing has gradients that threads add up in any order
         weights = weights.masked_fill(back < 0, -torch.inf)
         weights = weights.softmax(1).nan_to_num()  # nothing for who has no history
         x = _bag(self.own.weight * self.met, items, weights)

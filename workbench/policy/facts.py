@@ -21,6 +21,8 @@ class Facts:
     """What is known of everybody."""
     own_vectors: Tensor | None = None
     """float (n_items, d): what likeness between items is measured on; None: the groupings of items that the card names."""
+    counted: Interactions | None = None
+    """The events that items are popular by; None: those of the history."""
 
     @classmethod
     def of(cls, data: Dataset, holdout: Holdout, vectors: Tensor | None = None) -> "Facts":
@@ -42,7 +44,7 @@ class Facts:
     def membership(self, by: str) -> Membership:
         """Raises RequestError as `workbench.evaluation.membership` does."""
         if by not in self._memberships:
-            self._memberships[by] = membership(self.data, self.history, by)
+            self._memberships[by] = membership(self.data, self.history if self.counted is None else self.counted, by)
         return self._memberships[by]
 
     @cached_property

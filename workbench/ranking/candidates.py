@@ -74,20 +74,22 @@ def make_examples(
 
 
 def _retrieved(stage: Stage, made: Made, k: int, users: Tensor, fusion: Fusion) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """int64 (r, k): items and who gave them; and float64 (r, k) each: what is handed over with them."""
+    """Of these people, as the stage knows them; what `retrieve` gives."""
     size = max(1, min(PEOPLE, SCORE_BYTES // (4 * stage.part.n_items)))
-    items, given_by, given = [], [], []
-    for some in users.split(size):
-        requests = Requests.of(stage.holdout, some)
-        lists = {source.name: source.candidates(requests, k) for source in made.sources}
-        found = fuse(lists, stage.holdout.ties, k, fusion)
-        items.append(found.items)
-        given_by.append(found.given_by)
-        given.append(_handed_over(made, requests, lists, found.items, found.given_by))
+    found = [retrieve(made, Requests.of(stage.holdout, some), k, stage.holdout.ties, fusion) for some in users.split(size)]
     empty = torch.empty(0, k, dtype=torch.int64)
-    names = given_columns(made.names)
-    columns = {name: torch.cat([each[name] for each in given]) if given else torch.empty(0, k, dtype=torch.float64) for name in names}
-    return torch.cat([empty, *items]), torch.cat([empty, *given_by]), columns
+    items, given_by = (torch.cat([empty, *(each[place] for each in found)]) for place in (0, 1))
+    columns = {
+        name: torch.cat([torch.empty(0, k, dtype=torch.float64), *(each[2][name] for each in found)]) for name in given_columns(made.names)
+    }
+    return items, given_by, columns
+
+
+def retrieve(made: Made, requests: Requests, k: int, ties: Tensor, fusion: Fusion) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """int64 (r, k): items and who gave them; and by column, see `given_columns`, float64 (r, k): what is handed over with them."""
+    lists = {source.name: source.candidates(requests, k) for source in made.sources}
+    found = fuse(lists, ties, k, fusion)
+    return found.items, found.given_by, _handed_over(made, requests, lists, found.items, found.given_by)
 
 
 def _handed_over(made: Made, requests: Requests, lists: dict[str, Tensor], items: Tensor, given_by: Tensor) -> dict[str, Tensor]:

@@ -165,7 +165,7 @@ class Trees:
         )
 
     def _matrix(self, frame: FeatureFrame) -> np.ndarray:
-        """float64 (n, d). Raises RequestError for an infinite value."""
+        """float64 (n, d), of numbers that 32 bits hold: what is exported gets no others. Raises RequestError for an infinite value."""
         check_finite(frame)
         matrix = torch.stack([frame.column(name) for name in self.names], dim=1).numpy().copy()
         for place, name in enumerate(self.names):
@@ -173,4 +173,4 @@ class Trees:
                 known = {each: float(code) for code, each in enumerate(self.categories[name])}
                 table = np.array([*(known.get(each, np.nan) for each in frame.names[name]), np.nan])
                 matrix[:, place] = table[np.nan_to_num(matrix[:, place], nan=len(table) - 1).astype(int)]
-        return matrix
+        return matrix.astype(np.float32).astype(np.float64)

@@ -1,0 +1,240 @@
+"""The steps of a policy on one request's candidates, with NumPy alone; what `workbench.policy` does to many at once."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+
+STEPS = "policy.json"
+LEAST = -1e300
+"""No gain is below it."""
+
+Floats = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """At most `most` of any one group."""
+
+    groups: Codes
+    """int64: the groups of item 0, then those of item 1, and so on."""
+    starts: Codes
+    """int64 (n_items + 1,): where each item's begin."""
+    most: int
+
+    @classmethod
+    def of(cls, pairs: npt.NDArray[Any], n_items: int, most: int) -> "Limit":
+        """pairs: (n, 2), an item and a group of it, by item."""
+        counts = np.bincount(pairs[:, 0].astype(np.int64), minlength=n_items)
+        return cls(pairs[:, 1].astype(np.int64), np.append(0, counts.cumsum()), most)
+
+    def of_item(self, item: int) -> Codes:
+        return self.groups[self.starts[item] : self.starts[item + 1]]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Candidates of one request, best first."""
+
+    items: Codes
+    scores: Floats
+    k: int
+    limits: tuple[Limit, ...] = ()
+    listed: int | None = None
+    """How many of the first `k` a list has, where limits leave no room for more."""
+
+    @classmethod
+    def of(cls, items: Codes, scores: Floats, k: int) -> "Pool":
+        order = np.argsort(-scores, kind="stable")
+        return cls(items[order], scores[order], k)
+
+    @property
+    def shown(self) -> Codes:
+        return self.items[: self.k if self.listed is None else self.listed]
+
+    @property
+    def relevance(self) -> Floats:
+        """In [0, 1]: the score between the lowest and the highest; 1 where all are equal."""
+        if not len(self.scores):
+            return self.scores
+        low, high = self.scores.min() / 2, self.scores.max() / 2  # halves: the spread of doubles is none
+        return (self.scores / 2 - low) / (high - low) if high > low else np.ones(len(self.scores))
+
+    def ordered(self, first: Codes) -> "Pool":
+        """These places first, the others in the order they have."""
+        rest = np.ones(len(self.items), bool)
+        rest[first] = False
+        order = np.concatenate([first, np.flatnonzero(rest)])
+        return replace(self, items=self.items[order], scores=self.scores[order])
+
+
+class Gain(Protocol):
+    def values(self) -> Floats: ...
+    def take(self, place: int) -> None: ...
+
+
+class Policy:
+    """Steps in order. What each knows of items is in tables beside it."""
+
+    def __init__(self, steps: list[dict[str, Any]], columns: Mapping[str, npt.NDArray[Any]]) -> None:
+        """columns: by name, a row for each item; see `workbench.promotion.policy`."""
+        self.steps, self.columns = steps, columns
+        self.limits = {
+            number: Limit.of(columns[f"groups_{number}"], step["items"], step["most"])
+            for number, step in enumerate(steps)
+            if step["does"] == "limit"
+        }
+
+    @classmethod
+    def read(cls, folder: Path) -> "Policy":
+        steps = json.loads((folder / STEPS).read_text(encoding="utf-8"))["steps"]
+        columns = {}
+        for path in sorted(folder.glob("*.parquet")):
+            table = pq.read_table(path)
+            columns[path.stem] = np.column_stack([table[name].to_numpy() for name in table.column_names])
+        return cls(steps, columns)
+
+    def apply(self, pool: Pool, seen: Codes, liked: Codes) -> tuple[Pool, list[dict[str, Any]]]:
+        """What is left, in its order, and what each step did. seen: what the person had; liked: of that what they liked."""
+        told = []
+        for number, step in enumerate(self.steps):
+            before = pool
+            pool = self._step(number, step, pool, seen, liked)
+            gone = set(before.shown.tolist()) - set(pool.shown.tolist())
+            told.append({"step": step["title"], "removed": len(before.items) - len(pool.items), "left_the_list": len(gone)})
+        return pool, told
+
+    def _step(self, number: int, step: dict[str, Any], pool: Pool, seen: Codes, liked: Codes) -> Pool:
+        match step["does"]:
+            case "allow":
+                return _without(pool, ~self.columns[f"allowed_{number}"][pool.items, 0].astype(bool))
+            case "unseen":
+                return _without(pool, np.isin(pool.items, seen))
+            case "limit":
+                return _keep_to_limits(replace(pool, limits=(*pool.limits, self.limits[number])))
+            case "mmr":
+                return _fill(pool, lambda each: _Marginal(each, self.columns["vectors"], step["weight"]))
+            case "dpp":
+                return _fill(pool, lambda each: _Volume(each, self.columns["vectors"] * step["likeness"] ** 0.5, step["weight"]))
+        shares = self.columns[f"shares_{number}"]
+        return _fill(pool, lambda each: _Calibration(each, shares, shares[liked].sum(0), step))
+
+
+def _without(pool: Pool, refused: Flags) -> Pool:
+    left = replace(pool, items=pool.items[~refused], scores=pool.scores[~refused])
+    return _keep_to_limits(left) if pool.limits else left
+
+
+class _Counts:
+    """How much of each limit is used by the places taken so far."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.items, self.limits = pool.items, pool.limits
+        self.used = [np.zeros(int(limit.groups.max(initial=0)) + 1, np.int64) for limit in pool.limits]
+
+    def open(self) -> Flags:
+        """bool (m,): candidates that every limit leaves room for."""
+        found = np.ones(len(self.items), bool)
+        for used, limit in zip(self.used, self.limits, strict=True):
+            full = np.append(0, (used[limit.groups] >= limit.most).cumsum())
+            found &= full[limit.starts[self.items + 1]] == full[limit.starts[self.items]]
+        return found
+
+    def fits(self, place: int) -> bool:
+        item = self.items[place]
+        return not any((used[limit.of_item(item)] >= limit.most).any() for used, limit in zip(self.used, self.limits, strict=True))
+
+    def take(self, place: int) -> None:
+        for used, limit in zip(self.used, self.limits, strict=True):
+            used[limit.of_item(self.items[place])] += 1
+
+
+def _keep_to_limits(pool: Pool) -> Pool:
+    counts, chosen = _Counts(pool), []
+    for place in range(len(pool.items)):
+        if len(chosen) == pool.k:
+            break
+        if counts.fits(place):
+            counts.take(place)
+            chosen.append(place)
+    return replace(pool.ordered(np.array(chosen, np.int64)), listed=len(chosen))
+
+
+def _fill(pool: Pool, gain: Callable[[Pool], Gain]) -> Pool:
+    """Place by place the candidate with the largest gain that no limit forbids; of equals the one placed higher."""
+    gains, counts, chosen = gain(pool), _Counts(pool), list[int]()
+    free = np.ones(len(pool.items), bool)
+    for _ in range(min(pool.k, len(pool.items))):
+        open_ = free & counts.open() if pool.limits else free
+        if not open_.any():
+            break
+        best = int(np.where(open_, np.maximum(gains.values(), LEAST), -np.inf).argmax())
+        free[best] = False
+        chosen.append(best)
+        counts.take(best)
+        gains.take(best)
+    ordered = pool.ordered(np.array(chosen, np.int64))
+    return replace(ordered, listed=len(chosen) if pool.limits else None)
+
+
+class _Marginal:
+    """Maximal marginal relevance."""
+
+    def __init__(self, pool: Pool, vectors: Floats, weight: float) -> None:
+        self.relevance, self.weight, self.vectors = weight * pool.relevance, weight, vectors[pool.items]
+        self.likest: Floats | None = None
+
+    def values(self) -> Floats:
+        return self.relevance if self.likest is None else self.relevance - (1 - self.weight) * self.likest
+
+    def take(self, place: int) -> None:
+        like = self.vectors @ self.vectors[place]
+        self.likest = like if self.likest is None else np.maximum(self.likest, like)
+
+
+class _Volume:
+    """Greedy search for the most probable set of a determinantal point process."""
+
+    def __init__(self, pool: Pool, vectors: Floats, weight: float) -> None:
+        m = len(pool.items)
+        self.relevance, self.weight, self.vectors = weight * pool.relevance, weight, vectors[pool.items]
+        self.factors, self.left, self.taken = np.zeros((m, min(pool.k, m))), np.ones(m), 0
+
+    def values(self) -> Floats:
+        gains: Floats = self.relevance + (1 - self.weight) * np.log(np.maximum(self.left, 1e-12))
+        return gains
+
+    def take(self, place: int) -> None:
+        known = self.factors[:, : self.taken]
+        new = (self.vectors @ self.vectors[place] - known @ known[place]) / np.sqrt(max(self.left[place], 1e-12))
+        self.factors[:, self.taken] = new
+        self.left = self.left - new**2
+        self.taken += 1
+
+
+class _Calibration:
+    """Steck's calibration to what the person liked."""
+
+    def __init__(self, pool: Pool, shares: Floats, liked: Floats, step: Mapping[str, Any]) -> None:
+        """shares: (n_items, g); liked: (g,), summed over what was liked."""
+        weight, self.smoothing = step["weight"], step["smoothing"]
+        self.target = liked / max(liked.sum(), 1e-300)
+        self.kept = (1 - weight) * pool.relevance if liked.any() else -np.arange(len(pool.items)).astype(np.float64)
+        self.weight, self.shares, self.sums, self.taken = weight, shares[pool.items], np.zeros(len(liked)), 0
+
+    def values(self) -> Floats:
+        added = (self.sums + self.shares) / (self.taken + 1)
+        mixed = np.log(np.maximum(added * (1 - self.smoothing) + self.smoothing * self.target, 1e-300))
+        gains: Floats = self.kept + self.weight * (mixed @ self.target)
+        return gains
+
+    def take(self, place: int) -> None:
+        self.sums = self.sums + self.shares[place]
+        self.taken += 1

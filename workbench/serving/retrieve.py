@@ -1,0 +1,126 @@
+"""Candidates of requests: the graph of all sources, the index where there is one, and the lists of several sources as one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from workbench.serving.requests import Asked
+
+Floats = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int64]
+DAMPING = 60.0
+"""Of reciprocal rank fusion, as `workbench.retrieval.blend` has it."""
+CELLS = 2**26
+"""Numbers that a graph works on at once, about: bounds memory."""
+EACH = 256
+"""Of them for an event of a history."""
+
+
+@dataclass(frozen=True, eq=False)
+class Retrieved:
+    items: Codes
+    """int64 (m,), best first."""
+    scores: Floats
+    """(m,): of the one source, or the place, negative, where there are several."""
+    given: dict[str, Floats]
+    """By column that features may read, (m,)."""
+    by: Codes
+    """int64 (m,): a bit for each source."""
+
+
+def session(content: bytes, threads: int = 1) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = threads
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+class Retriever:
+    def __init__(self, content: bytes, told: Mapping[str, Any], ties: Codes, trained: npt.NDArray[np.bool_], index: Any = None) -> None:
+        """told: as the manifest has it. ties: int64 (n_items,), the order among equals. trained: bool (n_users,)."""
+        self.session = session(content)
+        self.names: list[str] = [each["name"] for each in told["sources"]]
+        self.told, self.ties, self.trained, self.index = told, ties, trained, index
+        self.outputs = [each.name for each in self.session.get_outputs()]
+        self.n_items = len(ties)
+
+    def candidates(self, asked: Sequence[Asked]) -> list[Retrieved]:
+        """In the order asked."""
+        longest = max((len(each.history) for each in asked), default=0)
+        size = max(1, CELLS // max(self.n_items, EACH * longest))
+        found = []
+        for start in range(0, len(asked), size):
+            some = asked[start : start + size]
+            answers = dict(zip(self.outputs, self.session.run(None, self.fed(some)), strict=True))
+            found += [self._of_one(each, {name: values[row] for name, values in answers.items()}) for row, each in enumerate(some)]
+        return found
+
+    def fed(self, asked: Sequence[Asked]) -> dict[str, Codes]:
+        """The graph's inputs: all have a row for each request."""
+        lengths = [len(each.history) for each in asked]
+        history = np.zeros((len(asked), max(1, *lengths, 1)), np.int64)
+        seen = np.full((len(asked), max(1, *(len(each.seen) for each in asked), 1)), -1, np.int64)
+        for row, each in enumerate(asked):
+            history[row, : lengths[row]] = each.history
+            seen[row, : len(each.seen)] = each.seen
+        told = {"user": np.array([each.user for each in asked]), "history": history, "lengths": np.array(lengths), "seen": seen}
+        return {each.name: told[each.name] for each in self.session.get_inputs()}
+
+    def able(self, asked: Asked) -> list[bool]:
+        """By source, whether it can serve the request."""
+        known = len(asked.history) > 0
+        learnt = asked.user >= 0 and bool(self.trained[asked.user])
+        return [not each["personal"] or (known if each["inductive"] else learnt) for each in self.told["sources"]]
+
+    def _of_one(self, asked: Asked, answers: dict[str, Any]) -> Retrieved:
+        able = self.able(asked)
+        if self.index is not None:
+            items, scores = self.index.search(answers["vector"], self.told["depth"], asked.seen) if able[0] else (np.empty(0, np.int64), np.empty(0))
+            return self._alone(items, scores, {})
+        lists = [answers[f"items.{place}"] if can else np.empty(0, np.int64) for place, can in enumerate(able)]
+        lists = [each[each >= 0] for each in lists]
+        whole = {place: answers[f"scores.{place}"] for place, can in enumerate(able) if can and f"scores.{place}" in answers}
+        if len(lists) == 1:
+            best = answers["best.0"][: len(lists[0])].astype(np.float64)
+            return self._alone(lists[0], best, whole)
+        items, bits = self._fused(lists)
+        return Retrieved(items, -np.arange(1.0, len(items) + 1), self._given(items, bits, lists, whole), bits)
+
+    def _alone(self, items: Codes, scores: Floats, whole: dict[int, Any]) -> Retrieved:
+        bits = np.ones(len(items), np.int64)
+        return Retrieved(items, scores, self._given(items, bits, [items], whole), bits)
+
+    def _fused(self, lists: list[Codes]) -> tuple[Codes, Codes]:
+        """At most `depth` items by the sum of 1 / (60 + rank), equals by ties, then what fallbacks have, where the others leave room; and a
+        bit for each source that gave them."""
+        scores, bits, depth = np.zeros(self.n_items), np.zeros(self.n_items, np.int64), self.told["depth"]
+        for place, found in enumerate(lists):
+            if self.names[place] not in self.told["fallbacks"]:
+                scores[found] += 1.0 / (DAMPING + 1 + np.arange(len(found)))
+                bits[found] |= 1 << place
+        items = np.flatnonzero(bits)
+        order = items[np.lexsort((self.ties[items], -scores[items].round(12)))]
+        for name in self.told["fallbacks"]:
+            if len(order) >= depth:
+                break
+            found = lists[self.names.index(name)]
+            order = np.concatenate([order, found[bits[found] == 0]])
+            bits[found] |= 1 << self.names.index(name)
+        order = order[:depth]
+        return order, bits[order]
+
+    def _given(self, items: Codes, bits: Codes, lists: list[Codes], whole: dict[int, Any]) -> dict[str, Floats]:
+        if not self.told["scores"]:
+            return {}
+        counts = sum((((bits >> place) & 1).astype(np.float64) for place in range(len(lists))), np.zeros(len(items)))
+        given = {"place": np.arange(1.0, len(items) + 1), "sources": counts}
+        for place, name in enumerate(self.names):
+            ranks = np.full(self.n_items, np.nan)
+            ranks[lists[place]] = np.arange(1.0, len(lists[place]) + 1)
+            given[f"rank {name}"] = ranks[items]
+            given[f"score {name}"] = whole[place][items].astype(np.float64) if place in whole else np.full(len(items), np.nan)
+        return given
