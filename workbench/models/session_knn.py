@@ -66,14 +66,16 @@ class SessionKnn:
         later_first = torch.arange(n_sessions - 1, -1, -1, device=batch.device)
         asked = self._weights(batch)
         for rows in torch.arange(len(batch), device=batch.device).split(max(1, CELLS // n_sessions)):
-            likeness = torch.sparse.mm(sessions, asked[rows].T.contiguous()).T / sizes.sqrt()
+            likeness = torch.sparse.mm(sessions, asked[rows].T.contiguous()).T / (self.config.length * sizes.sqrt())
             scores[rows] = vote(likeness, self.config.k, later_first, items)
         return scores
 
     def _weights(self, batch: UserBatch) -> Tensor:
-        """float32 (batch, n_items): of the last events; of an item that is there twice the later one's."""
+        """float32 (batch, n_items): of the last events, times `length`, so that they are whole and equal sums are equal, in whatever order;
+        of an item that is there twice the later one's.
+        """
         back = batch.offsets[1:].repeat_interleave(batch.lengths) - 1 - torch.arange(len(batch.items), device=batch.device)
-        weight = (1 - back / self.config.length).clamp(min=0).float()
+        weight = (self.config.length - back).clamp(min=0).float()
         asked = torch.zeros(len(batch) * batch.n_items, device=batch.device)
         asked.scatter_reduce_(0, batch.rows * batch.n_items + batch.items, weight, "amax")
         return asked.view(len(batch), batch.n_items)

@@ -7,7 +7,7 @@ from typing import Any
 
 import faiss
 import numpy as np
-import onnxruntime
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -28,6 +28,7 @@ from workbench.retrieval import PersonVectors
 from workbench.retrieval.config import KNOBS
 from workbench.serving import Bundle
 from workbench.serving.manifest import MANIFEST, SCHEMA, sha256_of
+from workbench.serving.retrieve import session
 from workbench.serving.verify import GOLDEN
 
 
@@ -86,10 +87,10 @@ def write_manifest(folder: Path, told: Mapping[str, Any]) -> None:
 
 
 def _inputs(path: Path) -> list[dict[str, Any]]:
-    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    found = session(path.read_bytes())
     return [
         {"name": each.name, "shape": [size if isinstance(size, int) else str(size or "any") for size in each.shape], "type": each.type}
-        for each in session.get_inputs()
+        for each in found.get_inputs()
     ]
 
 

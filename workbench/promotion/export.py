@@ -20,6 +20,7 @@ from workbench.evaluation.ranking import NOTHING
 from workbench.files import whole_file
 from workbench.promotion.graphs import Vectors
 from workbench.ranking import Trees
+from workbench.ranking.inputs import CLIP
 from workbench.ranking.networks import Network
 
 OPSET = 20
@@ -65,12 +66,12 @@ class VectorGraph(nn.Module):
 
     outputs = ("vector",)
 
-    def __init__(self, graph: Vectors) -> None:
+    def __init__(self, model: Vectors) -> None:
         super().__init__()
-        self.graph = graph
+        self.model = model
 
-    def forward(self, user: Tensor, history: Tensor, lengths: Tensor, seen: Tensor) -> Tensor:
-        return self.graph.person(user, history, lengths) + 0.0 * seen[:, :1].float().sum()
+    def forward(self, user: Tensor, history: Tensor, lengths: Tensor) -> Tensor:
+        return self.model.person(user, history, lengths)
 
 
 class RankerGraph(nn.Module):
@@ -93,20 +94,20 @@ class RankerGraph(nn.Module):
         numbers, missing, categories = (features[:, places] for places in self.places)
         squashed = numbers.sign() * numbers.abs().log1p()
         scaled = (squashed - self.mean) / self.spread
-        scaled = torch.where(scaled.isnan(), 0.0, scaled).clamp(-5.0, 5.0)
+        scaled = torch.where(scaled.isnan(), 0.0, scaled).clamp(-CLIP, CLIP)
         codes = torch.where(categories.isnan(), 0.0, categories).long()
         logits = self.network(torch.cat([scaled, missing.isnan().double()], dim=1).float(), codes)
-        return self.log_chances(logits)[:, -1]
+        return self.log_chances(logits.double())[:, -1].float()  # ONNX has no expm1: in 32 bits chances near 1 would be rough
 
 
 def export_retriever(path: Path, graph: RetrieverGraph | VectorGraph) -> None:
     """Raises WorkError when ONNX cannot hold it."""
-    two = torch.zeros(2, 2, dtype=torch.int64)
-    batch, length, seen = (torch.export.Dim(name) for name in ("batch", "length", "n_seen"))
-    names = ("user", "history", "lengths", "seen")
-    shapes = ({0: batch}, {0: batch, 1: length}, {0: batch}, {0: batch, 1: seen})
-    example = (two[0], torch.zeros(2, 3, dtype=torch.int64), two[0] + 1, torch.zeros(2, 4, dtype=torch.int64))
-    _export(path, graph, example, names, graph.outputs, shapes)
+    batch, length, n_seen = (torch.export.Dim(name) for name in ("batch", "length", "n_seen"))
+    names, shapes = ["user", "history", "lengths"], [{0: batch}, {0: batch, 1: length}, {0: batch}]
+    example = [torch.zeros(2, dtype=torch.int64), torch.zeros(2, 3, dtype=torch.int64), torch.ones(2, dtype=torch.int64)]
+    if isinstance(graph, RetrieverGraph):
+        names, shapes, example = [*names, "seen"], [*shapes, {0: batch, 1: n_seen}], [*example, torch.zeros(2, 4, dtype=torch.int64)]
+    _export(path, graph, tuple(example), names, graph.outputs, tuple(shapes))
 
 
 def export_ranker(path: Path, ranker: Trees | Network, names: Sequence[str]) -> str:
@@ -128,7 +129,7 @@ def _trees(ranker: Trees) -> Any:
 
     text = ranker.booster.model_to_string(num_iteration=ranker.best_round)
     text = re.sub(r"^threshold=(.*)$", lambda found: f"threshold={_rounded_down(found[1])}", text, flags=re.MULTILINE)
-    text = re.sub(r"^objective=.*$", "objective=regression", text, flags=re.MULTILINE)
+    text = re.sub(r"^(objective=|\[objective: ).*?(\]?)$", r"\1regression\2", text, flags=re.MULTILINE)
     text = re.sub(r"^tree_sizes=.*$\n", "", text, flags=re.MULTILINE)  # they are other sizes now
     booster = lightgbm.Booster(model_str=text)
     with _quiet():

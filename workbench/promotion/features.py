@@ -55,6 +55,8 @@ def write_state(
         "groups": groups,
         "streams": [{"columns": stream_columns(definitions, stream)} for stream in read],
         "features": [_planned(each, definitions, read) for each in definitions],
+        "definitions": [each.model_dump() for each in definitions],
+        "codes": {name: dict(known) for name, known in (codes or {}).items()},
     }
     write_json(folder / PLAN, plan)
 

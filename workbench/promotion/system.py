@@ -1,5 +1,6 @@
 """What is promoted: sources of candidates, and after them a ranker and a policy where there are any; as it is in torch."""
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,15 +11,16 @@ from torch import Tensor
 from workbench.data import Dataset, Holdout, Split, side_information
 from workbench.data.interactions import offsets_of
 from workbench.errors import NotApplicable, RequestError, names_in
-from workbench.evaluation import Evaluation, evaluate_lists
+from workbench.evaluation import Evaluation, evaluate_calibration, evaluate_lists
 from workbench.evaluation.ranking import NOTHING
 from workbench.features import Asked, Feature, Tables, build_features
 from workbench.features.catalogue import GROUPS
-from workbench.models import HasVectors, Recommender, create, fit, learns, parse_name
+from workbench.models import HasVectors, Recommender, create, learns, parse_name
 from workbench.policy import Facts, Policy, Pool
 from workbench.ranking import AnyRanker, Calibrated, Examples, audited_stages, parse_rankers, prepare, stages, train_rankers
 from workbench.ranking.candidates import TASKS, retrieve
 from workbench.retrieval import IndexConfig, Made, PersonVectors, Requests, ScorerSource, VectorIndex, make_sources, parse_sources
+from workbench.selection import How, search
 from workbench.training import Engine
 
 TOGETHER = 256
@@ -212,6 +214,16 @@ class Trained:
     late: System
     valid: Holdout
     """Who chooses on validation: with a ranker, half of its people, because the others made its scores probabilities."""
+    test: Examples | None = None
+    """Of a ranker: its requests of the test part, with what came of each candidate."""
+
+    @property
+    def calibration_error(self) -> float:
+        """Of the chances that the ranker's scores become, on test; NaN where there are none."""
+        if self.test is None or self.late.calibrated is None or self.late.ranker is None or not len(self.test.items):
+            return math.nan
+        chances = self.late.calibrated(self.late.ranker.score(self.test), self.test)
+        return evaluate_calibration(chances, self.test.label, self.test.users[self.test.rows]).error
 
 
 def train_system(spec: Spec, data: Dataset, parts: Split, engine: Engine | None = None) -> Trained:
@@ -225,16 +237,17 @@ def train_system(spec: Spec, data: Dataset, parts: Split, engine: Engine | None 
 
 
 def _one_stage(spec: Spec, names: Sequence[str], data: Dataset, parts: Split, engine: Engine | None) -> Trained:
-    systems = {}
-    side = side_information(data)
+    systems, side = {}, side_information(data)
+    if len(names) == 1:
+        told: dict[str, Any] = {"how": How(engine=engine, side=side, epochs=spec.epochs), "ks": (spec.cutoff,)}
+        popular = create("popularity").fit(parts.train)
+        choice = search(names[0], parts, f"ndcg@{spec.cutoff}", tuned=spec.tuned, fallback=popular, **told)
     for part, log in (("valid", parts.train), ("test", parts.fit_on)):
         if part == "test" and parts.refit == "train":
             systems["test"] = systems["valid"]
             continue
         if len(names) == 1:
-            settings = {"epochs": spec.epochs} if spec.epochs and learns(names[0]) else {}
-            model = create(names[0], tuned_for=data.name if spec.tuned else None, **settings)
-            fit(names[0], model, log, parts.holdout("valid") if part == "valid" else None, engine=engine, side=side)
+            model = choice.early if part == "valid" else choice.models[0]
             made = Made(sources=[_source(spec, names[0], model, parts.ties)], absent={})
         else:
             made = make_sources(names, data, log, parts.ties, models={}, side=side)
@@ -276,7 +289,7 @@ def _two_stages(spec: Spec, names: Sequence[str], data: Dataset, parts: Split, e
         System(made=ready.made[part], log_popular=create("popularity").fit(log), **shared)
         for part, log in (("validation", parts.train), ("test", parts.fit_on))
     )
-    return Trained(early=early, late=late, valid=ready.stop_holdout)
+    return Trained(early=early, late=late, valid=ready.stop_holdout, test=ready.test)
 
 
 def moments_of(parts: Split, part: str, holdout: Holdout) -> Tensor:

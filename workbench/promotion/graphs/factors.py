@@ -12,21 +12,21 @@ from workbench.promotion.graphs.history import last_of, once_each
 class Vectors(nn.Module):
     """Base: a person's vector, and with the items' the scores."""
 
-    items: Tensor
+    catalogue: Tensor
     scale: float = 1.0
     """What products are multiplied with."""
 
     def __init__(self, items: Tensor) -> None:
         """items: float32 (n_items, d)."""
         super().__init__()
-        self.register_buffer("items", items.contiguous())
+        self.register_buffer("catalogue", items.contiguous())
 
     def person(self, users: Tensor, history: Tensor, lengths: Tensor) -> Tensor:
         """float32 (batch, d)."""
         raise NotImplementedError
 
     def forward(self, users: Tensor, history: Tensor, lengths: Tensor) -> Tensor:
-        return self.person(users, history, lengths) @ self.items.T * self.scale
+        return self.person(users, history, lengths) @ self.catalogue.T * self.scale
 
 
 class Learnt(Vectors):
@@ -54,8 +54,8 @@ class FoldIn(Vectors):
         self.register_buffer("everything", items.double().T @ items.double() + regularization * torch.eye(items.shape[1]).double())
 
     def person(self, users: Tensor, history: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG002
-        weights = once_each(history, lengths, len(self.items)).double()
-        own = self.items[history].double()
+        weights = once_each(history, lengths, len(self.catalogue)).double()
+        own = self.catalogue[history].double()
         left = self.everything + (self.alpha - 1) * (own * weights[:, :, None]).transpose(1, 2) @ own
         right = self.alpha * torch.bmm(weights[:, None, :], own).transpose(1, 2)
         return solved(torch.cat([left, right], dim=2)).float()
@@ -86,7 +86,7 @@ class Transformer(Vectors):
         self.network, self.length = network, length
 
     def person(self, users: Tensor, history: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG002
-        last, kept = last_of(history, lengths, self.length, padding=len(self.items))
+        last, kept = last_of(history, lengths, self.length, padding=len(self.catalogue))
         states = self.network(last, kept)
         place = (kept - 1).clamp(min=0)[:, None, None].expand(-1, 1, states.shape[2])
         return states.gather(1, place)[:, 0] * (kept > 0)[:, None]

@@ -55,7 +55,7 @@ class Sessions(Vote):
 
     def forward(self, users: Tensor, history: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG002
         back = lengths[:, None] - 1 - torch.arange(history.shape[1])
-        weights = (1 - back / self.length).clamp(min=0).float() * is_real(history, lengths)
+        weights = (self.length - back).clamp(min=0).float() * is_real(history, lengths)
         highest = torch.zeros(history.shape[0], len(self.bag.table)).scatter_reduce(1, history, weights, "amax")
         latest = weights * (weights == highest.gather(1, history))  # of an item that is there twice the later one counts
-        return self.votes(self.common(history, latest) / self.sizes.sqrt())
+        return self.votes(self.common(history, latest) / (self.length * self.sizes.sqrt()))

@@ -1,0 +1,118 @@
+"""The model card of a bundle, README.md: what it is for, what it was made of, what was found, and what nobody knows; out of the evidence."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from workbench.data import Dataset, Split
+from workbench.evaluation import Evaluation, Slice, label
+from workbench.evaluation.contrast import Contrast
+from workbench.promotion.decide import TOLD, Decision
+from workbench.serving.verify import Parity
+
+
+def card(
+    told: Mapping[str, Any],
+    data: Dataset,
+    parts: Split,
+    challenger: Evaluation,
+    slices: Sequence[Slice],
+    decision: Decision,
+    parity: Mapping[str, Parity],
+    measures: Mapping[str, float],
+    metric: str,
+) -> str:
+    """Markdown with the front matter of Hugging Face's model cards. told: the manifest. slices: of the test part, those that may be shown."""
+    made = told["made"]
+    mean = _interval(challenger, metric, None)
+    front = {
+        "language": [],
+        "library_name": "onnxruntime",
+        "pipeline_tag": "other",
+        "tags": ["recommender", "onnx", told["surface"]],
+        "datasets": [made["dataset"]],
+        "license": "other",
+        "license_name": data.card.licence,
+        "model-index": [
+            {
+                "name": told["name"],
+                "results": [
+                    {
+                        "task": {"type": "recommendation", "name": told["surface"]},
+                        "dataset": {"name": data.card.title, "type": made["dataset"], "revision": made["snapshot"]},
+                        "metrics": [{"type": metric, "name": label(metric), "value": round(challenger.mean(metric), 4)}],
+                    }
+                ],
+            }
+        ],
+    }
+    split = made["split"]
+    lines = [
+        "---",
+        yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip(),
+        "---",
+        "",
+        f"# {told['name']}: {made['system']}",
+        "",
+        decision.headline,
+        "",
+        "## What it is for",
+        "",
+        f"Lists of at most {told['lists']['k']} items for people on the surface {told['surface']}. Whom it cannot serve (nobody is known by that "
+        f"name, or nothing is known of them) gets what is popular, and the answer says so in `served_by`. It is not meant for other surfaces, "
+        "other data, or decisions about people.",
+        "",
+        "## What it was made of",
+        "",
+        f"- Data: {data.card.title}, snapshot `{made['snapshot']}`; licence: {data.card.licence}.",
+        f"- Split: {split['rule']} (`{split['name']}`, seed {split['seed']}); models learnt from {split['refit']}.",
+        f"- Histories and features as they were at the end of the log, {made['as_of']} µs since 1970 UTC.",
+        f"- Code `{str(made['code']['commit'])[:12]}`{' with changes that are in no commit' if made['code']['diff_hash'] else ''}, "
+        f"environment `{made['environment']}`, run `{made['run'] or 'none'}`.",
+        "",
+        "## What was found",
+        "",
+        f"{label(metric)} on test: {mean}, {len(challenger.users):,} people; means with 95 % intervals over people.",
+        "",
+        _table(["gate", "result", "found", "asked"], [[each.name, TOLD[each.state], each.found, each.asked] for each in decision.results]),
+        "",
+        f"Held against {decision.rival}; gates `{decision.gates}`.",
+        "",
+        "### For whom",
+        "",
+        _table([label(metric), "", "people"], [[of.label, *_row(challenger, metric, of)] for of in slices]),
+        "",
+        "### Does it compute what was measured?",
+        "",
+        *(f"- {name}: {found.text}." for name, found in parity.items()),
+        f"- {'; '.join(f'{name} {value:.3g}' for name, value in measures.items())}.",
+        "",
+        "## What it cannot say",
+        "",
+        "- Offline numbers are about what people found by themselves or by an earlier recommender, not about what they would do with these lists.",
+        f"- {len(challenger.users):,} people of one log were judged; intervals speak of other people like them, not of other times or other trainings.",
+        f"- It learnt nothing from after its training part, and knows nothing from after its log's end: lists grow stale until it is made anew.",
+        f"- {int(challenger.served_by_fallback.sum()):,} of the people judged were served by the fallback.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _interval(of: Evaluation, metric: str, which: Slice | None) -> str:
+    return Contrast.of([of.training_values(metric, which)]).intervals(together=False)[0].text()
+
+
+def _row(of: Evaluation, metric: str, which: Slice) -> list[str]:
+    found = Contrast.of([of.training_values(metric, which)]).intervals(together=False)[0]
+    return [found.text(), f"{found.n:,}"]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(_cell(each) for each in line) + " |" for line in lines)
+
+
+def _cell(text: object) -> str:
+    """Escaped: names of groups are data."""
+    return str(text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")

@@ -1,0 +1,189 @@
+"""All that a decision page asks for: the challenger and whom it is held against, made, measured, decided."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workbench.data import Dataset, Holdout, Split
+from workbench.errors import RequestError
+from workbench.evaluation import Evaluation, Slice, by_mean
+from workbench.evaluation.ranking import NOTHING
+from workbench.files import write_json
+from workbench.paths import RUN_FOLDER
+from workbench.policy import Facts
+from workbench.promotion.bundle import write_bundle, write_manifest
+from workbench.promotion.card import card
+from workbench.promotion.decide import Decision, decide
+from workbench.promotion.gates import Gates
+from workbench.promotion.plan import Planned
+from workbench.promotion.registry import Registry, Version, tracking_uri
+from workbench.promotion.replay import Replayed, learnt_from_the_judged, replay
+from workbench.promotion.system import Spec, System, Trained, judged, moments_of, train_system
+from workbench.retrieval import Requests
+from workbench.serving import Bundle
+from workbench.serving.verify import Parity, compared, verify_bundle
+from workbench.training import Engine
+
+DECISION = "decision.json"
+BUNDLE = "bundle"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Entry:
+    """A system, and how it does on validation."""
+
+    trained: Trained
+    valid: Evaluation
+
+
+def enter(spec: Spec, data: Dataset, parts: Split, ks: Sequence[int], engine: Engine | None = None, valid: Holdout | None = None) -> Entry:
+    """Trained, and judged on validation. valid: who there is asked; None: whom the system itself leaves to choose."""
+    trained = train_system(spec, data, parts, engine)
+    holdout = valid or trained.valid
+    return Entry(trained=trained, valid=trained.early.evaluate(holdout, moments_of(parts, "valid", holdout), data, name=spec.title, ks=ks))
+
+
+def strongest(names: Sequence[str], like: Entry, data: Dataset, parts: Split, ks: Sequence[int], metric: str, **how: Any) -> Entry:
+    """Of these models the one that is best on the people who chose the challenger. Raises RequestError when none but the challenger is left.
+
+    how: settings of `Spec`, and the engine.
+    """
+    engine = how.pop("engine", None)
+    specs = [Spec(retriever=name, k=like.trained.late.spec.k, **how) for name in names]
+    found = [enter(each, data, parts, ks, engine, like.trained.valid) for each in specs if each.title != like.trained.late.title]
+    if not found:
+        raise RequestError("there is no baseline but the challenger itself: name another.")
+    entries = {each.trained.late.title: each for each in found}
+    return entries[by_mean({name: each.valid for name, each in entries.items()}, metric)[0]]
+
+
+def champion_of(dataset: str, surface: str) -> Version | None:
+    """None where there is none, or no registry yet."""
+    uri = tracking_uri()
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        return None
+    return Registry().champion(dataset, surface)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Contest:
+    """The challenger's bundle and its rival on the test part."""
+
+    bundle: Bundle
+    challenger: Evaluation
+    rival: Evaluation | str
+    """A text says why there is none."""
+    rival_name: str
+    champion: Version | None
+    parity: dict[str, Parity]
+    measures: dict[str, float]
+    replayed: Replayed
+
+
+def hold(entry: Entry, baseline: Entry, champion: Version | None, data: Dataset, parts: Split, surface: str, ks: Sequence[int]) -> Contest:
+    """The challenger exported, proved and judged on test through its bundle; beside it the champion's bundle, or the baseline where there is
+    no champion.
+    """
+    system = entry.trained.late
+    bundle = write_bundle(_folder(), system, data, parts, surface=surface, run=_run())
+    found = replay(bundle, data, parts)
+    holdout = parts.holdout("test")
+    parity = {f"golden requests, {name}": each for name, each in verify_bundle(bundle).items()}
+    parity["the test part"] = _parity_on_test(system, found, holdout, data, parts)
+    challenger = judged(found.items, found.served, holdout, name="challenger", title=system.title, ks=ks)
+    rival, name = _rival(baseline, champion, data, parts, holdout, ks)
+    return Contest(
+        bundle=bundle,
+        challenger=challenger,
+        rival=rival,
+        rival_name=name,
+        champion=champion,
+        parity=parity,
+        measures=measures_of(bundle, found) | {"calibration_error": entry.trained.calibration_error},
+        replayed=found,
+    )
+
+
+def measures_of(bundle: Bundle, found: Replayed) -> dict[str, float]:
+    size = sum(path.stat().st_size for path in bundle.folder.rglob("*") if path.is_file())
+    times = 1000 * found.seconds
+    return {
+        "p50_ms": float(times.quantile(0.5)),
+        "p99_ms": float(times.quantile(0.99)),
+        "size_mb": size / 1e6,
+        "fallback_share": float((~found.served).double().mean()),
+    }
+
+
+def decided(contest: Contest, gates: Gates, planned: Sequence[Planned]) -> Decision:
+    names = (contest.bundle.manifest["made"]["system"], contest.rival_name)
+    return decide(gates, planned, contest.challenger, contest.rival, contest.measures, list(contest.parity.values()), names=names)
+
+
+def finish(contest: Contest, decision: Decision, data: Dataset, parts: Split, slices: Sequence[Slice], metric: str) -> str:
+    """The model card, which is returned, and the decision, into the bundle; and the decision beside it, for `workbench promote`."""
+    bundle, told = contest.bundle, {name: value for name, value in contest.bundle.manifest.items() if name not in ("sha256", "inputs")}
+    told["gates"] = decision.as_json()
+    told["parity"] = {name: each.as_json() for name, each in contest.parity.items()}
+    told["measures"] = {name: value for name, value in contest.measures.items() if np.isfinite(value)}
+    text = card(told, data, parts, contest.challenger, slices, decision, contest.parity, told["measures"], metric)
+    (bundle.folder / "README.md").write_text(text, encoding="utf-8")
+    write_manifest(bundle.folder, told)
+    replaces = contest.champion.number if contest.champion else None
+    found = {**decision.as_json(), "dataset": data.name, "surface": told["surface"], "replaces": replaces, "system": told["made"]["system"]}
+    write_json(bundle.folder.parent / DECISION, found)
+    return text
+
+
+def _rival(
+    baseline: Entry, champion: Version | None, data: Dataset, parts: Split, holdout: Holdout, ks: Sequence[int]
+) -> tuple[Evaluation | str, str]:
+    if champion is None:
+        system = baseline.trained.late
+        name = f"{system.title}, the baseline that validation chose"
+        return system.evaluate(holdout, moments_of(parts, "test", holdout), data, name="baseline", ks=ks), name
+    theirs = champion.open()
+    name = f"the champion, version {champion.number} ({theirs.manifest['made']['system']})"
+    if taught := learnt_from_the_judged(theirs, data, parts):
+        return f"{taught:,} events that the champion learnt from are judged here, or came after: it cannot be held against what did not", name
+    found = replay(theirs, data, parts)
+    items = _as_long_as(found.items, max(ks))
+    return judged(items, found.served, holdout, name="champion", title=theirs.manifest["made"]["system"], ks=ks), name
+
+
+def _as_long_as(items: Tensor, k: int) -> Tensor:
+    return torch.nn.functional.pad(items, (0, max(0, k - items.shape[1])), value=NOTHING)
+
+
+def _parity_on_test(system: System, found: Replayed, holdout: Holdout, data: Dataset, parts: Split) -> Parity:
+    listed = system.answer(Requests.of(holdout, holdout.users), moments_of(parts, "test", holdout), Facts.of(data, holdout))
+    return compared(_pairs(listed.items, listed.scores), _pairs(found.items, found.scores))
+
+
+def _pairs(items: Tensor, scores: Tensor) -> list[Any]:
+    return [(row[row >= 0], of[row >= 0]) for row, of in zip(items.numpy(), scores.numpy(), strict=True)]
+
+
+def _folder() -> Path:
+    """In the run's folder; opened by hand, in a temporary one."""
+    run = os.environ.get(RUN_FOLDER)
+    if run is None:
+        return Path(tempfile.mkdtemp(prefix="bundle-")) / BUNDLE
+    folder = Path(run) / BUNDLE
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder
+
+
+def _run() -> str:
+    run = os.environ.get(RUN_FOLDER)
+    return Path(run).name.removeprefix(".").removesuffix(".partial") if run else ""
+
+
