@@ -82,7 +82,9 @@ def decide(
         results.append(Result(name="the comparison", state="unknown", found=rival, asked="the same people, who taught neither"))
     else:
         results += [_of_people(gate, challenger, rival) for gate in planned]
-        results += [_of_lists(each, challenger, rival) for each in gates.guardrail if each.metric and split_name(each.metric)[0] in SET_METRICS]
+        results += [
+            _of_lists(each, challenger, rival) for each in gates.guardrail if each.metric and split_name(each.metric)[0] in SET_METRICS
+        ]
     results += [_of_measure(each, measures) for each in gates.guardrail if each.measure]
     return Decision(results=tuple(results), challenger=names[0], rival=names[1], gates=gates_hash(gates))
 

@@ -161,7 +161,9 @@ def _export(path: Path, graph: nn.Module, example: Any, inputs: Sequence[str], o
         assert program is not None
         made = program.model_proto
     except Exception as error:
-        raise WorkError(f"the graph for {path.name} cannot be exported: {type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
+        raise WorkError(
+            f"the graph for {path.name} cannot be exported: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        ) from error
     _write(path, made)
 
 
@@ -176,7 +178,9 @@ def _write(path: Path, made: Any) -> None:
         for node in function.node:
             _forget_node(node)
     if made.ByteSize() >= onnx.checker.MAXIMUM_PROTOBUF:
-        raise NotApplicable(f"{path.name} would be {made.ByteSize() / 2**30:.1f} GiB, and ONNX has at most 2 in one file: choose a smaller model.")
+        raise NotApplicable(
+            f"{path.name} would be {made.ByteSize() / 2**30:.1f} GiB, and ONNX has at most 2 in one file: choose a smaller model."
+        )
     onnx.checker.check_model(made, full_check=True)
     with whole_file(path) as partial:
         partial.write_bytes(made.SerializeToString(deterministic=True))

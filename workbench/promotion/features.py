@@ -47,7 +47,9 @@ def write_state(
         for number, stream in enumerate(read):
             pq.write_table(_rows(engine, definitions, stream, since, n_items, n_groups), folder / f"stream_{number}.parquet")
     for of in ("user", "item"):
-        told = {each.name: _attribute(each, tables, codes or {}) for each in definitions if (each.entity, each.aggregation) == (of, "attribute")}
+        told = {
+            each.name: _attribute(each, tables, codes or {}) for each in definitions if (each.entity, each.aggregation) == (of, "attribute")
+        }
         pq.write_table(pa.table(told), folder / f"attributes_{of}.parquet")
     plan = {
         "since": -(2**62) if since is None else since,
@@ -93,7 +95,9 @@ def _planned(each: Feature, definitions: Sequence[Feature], read: Sequence[Strea
     return told | times | {"stream": read.index(stream), "columns": columns, "offset": then[0] if then else 0}
 
 
-def _rows(engine: Any, definitions: Sequence[Feature], stream: Stream, since: int | None, n_items: int, n_groups: Mapping[str, int]) -> pa.Table:
+def _rows(
+    engine: Any, definitions: Sequence[Feature], stream: Stream, since: int | None, n_items: int, n_groups: Mapping[str, int]
+) -> pa.Table:
     """key, timestamp and the stream's columns, by key and time: all rows, or those that hold at `since`, or at the beginning of the longest
     window before it, and later."""
     keys, columns = ", ".join(stream.keys), ", ".join(["timestamp", *stream_columns(definitions, stream)])
@@ -102,7 +106,9 @@ def _rows(engine: Any, definitions: Sequence[Feature], stream: Stream, since: in
         own = [each for each in definitions if each.kinds and stream_of(each) == stream]
         first = since - max((round((each.window or 0) * DAY) for each in own), default=0)
         later = f"lead(timestamp) OVER (PARTITION BY {keys} ORDER BY timestamp)"
-        query = f"SELECT {keys}, {columns} FROM (SELECT *, {later} AS later FROM ({query}) AS d) AS s WHERE coalesce(later, {first}) >= {first}"
+        query = (
+            f"SELECT {keys}, {columns} FROM (SELECT *, {later} AS later FROM ({query}) AS d) AS s WHERE coalesce(later, {first}) >= {first}"
+        )
     table = engine.fetch(f"{query} ORDER BY {keys}, timestamp")
     own_keys = [table[name].to_numpy().astype(np.int64) for name in stream.keys]
     size = n_items if stream.entity == "user_item" else n_groups.get(stream.group, 1)

@@ -95,7 +95,9 @@ def load_gates(dataset: str, surface: str) -> Gates:
     if surface not in known:
         where = path.relative_to(home()).as_posix()
         if not known:
-            raise RequestError(f"{dataset} has no gates yet: write them down in {where}, before there is anything to promote; docs/promotion.md.")
+            raise RequestError(
+                f"{dataset} has no gates yet: write them down in {where}, before there is anything to promote; docs/promotion.md."
+            )
         raise unknown(f"surface in {where}", surface, known)
     return _checked(known[surface], f"{path.name}, [{surface}]")
 

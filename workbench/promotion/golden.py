@@ -70,7 +70,9 @@ def write_golden(path: Path, requests: list[Request], listed: Listed, item_ids: 
             "history": pa.array([None if each.history is None else list(each.history) for each in requests], pa.list_(pa.string())),
             "timestamp": pa.array([each.timestamp for each in requests], pa.int64()),
             "items": pa.array([[item_ids[item] for item in row] for row in lists], pa.list_(pa.string())),
-            "scores": pa.array([scores[: len(row)] for row, scores in zip(lists, listed.scores.tolist(), strict=True)], pa.list_(pa.float64())),
+            "scores": pa.array(
+                [scores[: len(row)] for row, scores in zip(lists, listed.scores.tolist(), strict=True)], pa.list_(pa.float64())
+            ),
         }
     )
     pq.write_table(table, path)

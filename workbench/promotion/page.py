@@ -153,7 +153,10 @@ def _rival(
     theirs = champion.open()
     name = f"the champion, version {champion.number} ({theirs.manifest['made']['system']})"
     if taught := learnt_from_the_judged(theirs, data, parts):
-        return f"{taught:,} events that the champion learnt from are judged here, or came after: it cannot be held against what did not", name
+        return (
+            f"{taught:,} events that the champion learnt from are judged here, or came after: it cannot be held against what did not",
+            name,
+        )
     found = replay(theirs, data, parts)
     items = _as_long_as(found.items, max(ks))
     return judged(items, found.served, holdout, name="champion", title=theirs.manifest["made"]["system"], ks=ks), name
@@ -185,5 +188,3 @@ def _folder() -> Path:
 def _run() -> str:
     run = os.environ.get(RUN_FOLDER)
     return Path(run).name.removeprefix(".").removesuffix(".partial") if run else ""
-
-

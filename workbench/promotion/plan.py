@@ -75,7 +75,9 @@ def plan(gates: Gates, data: Dataset, test: Holdout, pair: tuple[Evaluation, Eva
     for each in gates.guardrail:
         if each.metric and split_name(each.metric)[0] in METRICS:
             for of in _slices(each.slice, data, test):
-                early = None if of is None else next((one for one in _slices(of.dimension, data, valid) if one and one.label == of.label), None)
+                early = (
+                    None if of is None else next((one for one in _slices(of.dimension, data, valid) if one and one.label == of.label), None)
+                )
                 found.append(_planned(of.label if of else "everyone", each.metric, of, each.margin, 0.0, test, pair, early))
     for gate in found:
         _check_power(gate, gates.power)
@@ -95,10 +97,10 @@ def _planned(
     n = len(test.users) if of is None else int(of.members(test).sum())
     gaps = differences(*pair, metric, early)
     if (of is not None and early is None) or int((~gaps.isnan()).sum()) < 2 or n < 2:
-        raise RequestError(f"the gate on {metric} ({name}) has nobody to judge: {n} people of test, and too few of validation. Leave it out.")
-    return Planned(
-        name=name, metric=metric, of=of, margin=margin, effect=effect, n=n, gaps=gaps, rival=pair[1].mean(metric, early)
-    )
+        raise RequestError(
+            f"the gate on {metric} ({name}) has nobody to judge: {n} people of test, and too few of validation. Leave it out."
+        )
+    return Planned(name=name, metric=metric, of=of, margin=margin, effect=effect, n=n, gaps=gaps, rival=pair[1].mean(metric, early))
 
 
 def _check_power(gate: Planned, wanted: float) -> None:

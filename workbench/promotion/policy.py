@@ -40,7 +40,9 @@ def write_policy(folder: Path, policy: Policy, text: str, facts: Facts) -> None:
     check_servable(policy)
     folder.mkdir(parents=True)
     (folder / "policy.toml").write_text(text, encoding="utf-8")
-    everything = Pool(users=torch.tensor([-1]), items=torch.arange(facts.data.n_items)[None], scores=torch.zeros(1, facts.data.n_items), k=1)
+    everything = Pool(
+        users=torch.tensor([-1]), items=torch.arange(facts.data.n_items)[None], scores=torch.zeros(1, facts.data.n_items), k=1
+    )
     steps = []
     for number, step in enumerate(policy.steps):
         told, tables = _step(step, facts, everything)

@@ -55,7 +55,10 @@ def replay(bundle: Bundle, data: Dataset, parts: Split, part: str = "test") -> R
             ready.answer([each])
             seconds.append(time.perf_counter() - start)
     own = _codes(bundle.item_ids, data.item_ids)
-    items, scores, chances = torch.full((len(asked), bundle.k), NOTHING), *torch.full((2, len(asked), bundle.k), torch.nan, dtype=torch.float64)
+    items, scores, chances = (
+        torch.full((len(asked), bundle.k), NOTHING),
+        *torch.full((2, len(asked), bundle.k), torch.nan, dtype=torch.float64),
+    )
     for row, answer in enumerate(answers):
         codes = own[answer.items]
         there = codes >= 0  # the catalogue may have lost some
@@ -122,7 +125,9 @@ def learnt_from_the_judged(bundle: Bundle, data: Dataset, parts: Split, part: st
     judged: Interactions = getattr(parts, part)
     keys = judged.users * judged.n_items + judged.items
     events = set(zip(keys.tolist(), judged.timestamps.tolist(), strict=True))
-    same = np.array([(key, time) in events for key, time in zip((user * judged.n_items + item).tolist(), times.tolist(), strict=True)], bool)
+    same = np.array(
+        [(key, time) in events for key, time in zip((user * judged.n_items + item).tolist(), times.tolist(), strict=True)], bool
+    )
     same &= (user >= 0) & (item >= 0)
     if "one moment" in parts.rule.promises:
         return int((same | (times >= int(judged.timestamps.min()))).sum())

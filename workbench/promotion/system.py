@@ -230,7 +230,9 @@ def train_system(spec: Spec, data: Dataset, parts: Split, engine: Engine | None 
     """Raises NotApplicable where the data has not what the system needs, RequestError for parts that do not go together."""
     names = parse_retriever(spec.retriever)
     if spec.ranker and any(learns(name) for name in names):
-        raise RequestError(f"{spec.retriever} learns by gradient, and a ranker's candidates come from models that are trained anew for each period.")
+        raise RequestError(
+            f"{spec.retriever} learns by gradient, and a ranker's candidates come from models that are trained anew for each period."
+        )
     if spec.index and (len(names) > 1 or spec.ranker):
         raise RequestError("an index holds the vectors of one model, without a ranker after it.")
     return _two_stages(spec, names, data, parts, engine) if spec.ranker else _one_stage(spec, names, data, parts, engine)

@@ -97,7 +97,9 @@ class Bundle:
         user = self.people.get(request.user_id, -1) if request.user_id is not None else -1
         moment = int(self.manifest["made"]["as_of"]) if request.timestamp is None else request.timestamp
         if self.moments and moment < self.moments.state.since:
-            raise RequestError(f"timestamp = {moment}: this bundle's features begin at {self.moments.state.since}; ask about then or later.")
+            raise RequestError(
+                f"timestamp = {moment}: this bundle's features begin at {self.moments.state.since}; ask about then or later."
+            )
         if request.history is not None:
             known = np.array([self.codes[each] for each in request.history if each in self.codes], np.int64)
             unknown = tuple(each for each in request.history if each not in self.codes)
@@ -188,5 +190,3 @@ def _known(folder: Path, n_users: int) -> Known:
     table = pq.read_table(inside(folder, "histories.parquet"))
     counts = np.bincount(table["user_code"].to_numpy(), minlength=n_users)
     return Known(table["item_code"].to_numpy(), np.append(0, counts.cumsum()), table["liked"].to_numpy(zero_copy_only=False))
-
-

@@ -26,7 +26,9 @@ def _of(message: memoryview, kind: str) -> Iterator[str]:
     if kind == "tensor":
         fields = list(_fields(message))
         if any(number == ELSEWHERE or (number == LOCATION and value == 1) for number, value in fields):
-            yield next((bytes(value).decode(errors="replace") for number, value in fields if number == NAME and not isinstance(value, int)), "")
+            yield next(
+                (bytes(value).decode(errors="replace") for number, value in fields if number == NAME and not isinstance(value, int)), ""
+            )
         return
     for number, value in _fields(message):
         part = PARTS[kind].get(number)

@@ -79,7 +79,9 @@ class Retriever:
     def _of_one(self, asked: Asked, answers: dict[str, Any]) -> Retrieved:
         able = self.able(asked)
         if self.index is not None:
-            items, scores = self.index.search(answers["vector"], self.told["depth"], asked.seen) if able[0] else (np.empty(0, np.int64), np.empty(0))
+            items, scores = (
+                self.index.search(answers["vector"], self.told["depth"], asked.seen) if able[0] else (np.empty(0, np.int64), np.empty(0))
+            )
             return self._alone(items, scores, {})
         lists = [answers[f"items.{place}"] if can else np.empty(0, np.int64) for place, can in enumerate(able)]
         lists = [each[each >= 0] for each in lists]

@@ -56,11 +56,17 @@ def compared(expected: Sequence[tuple[Codes, Floats]], answers: Sequence[tuple[C
     for (items, scores), (found, theirs) in zip(expected, answers, strict=True):
         size = max(float(np.abs(scores).max(initial=0.0)), ABSOLUTE / RELATIVE)
         place = {int(item): number for number, item in enumerate(items)}
-        gaps = [abs(float(scores[place[int(item)]]) - float(score)) for item, score in zip(found, theirs, strict=True) if int(item) in place]
+        gaps = [
+            abs(float(scores[place[int(item)]]) - float(score)) for item, score in zip(found, theirs, strict=True) if int(item) in place
+        ]
         gap = max((each if np.isfinite(each) else np.inf for each in gaps), default=0.0)
         absolute, relative = max(absolute, gap), max(relative, gap / size)
         same += np.array_equal(items, found)
-        alike += len(items) == len(found) and bool((np.abs(np.sort(scores) - np.sort(theirs)) <= RELATIVE * size).all()) and _ties(items, scores, found, size)
+        alike += (
+            len(items) == len(found)
+            and bool((np.abs(np.sort(scores) - np.sort(theirs)) <= RELATIVE * size).all())
+            and _ties(items, scores, found, size)
+        )
     return Parity(requests=len(expected), largest_absolute=absolute, largest_relative=relative, identical=same, up_to_ties=alike)
 
 
