@@ -3,9 +3,9 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from workbench import PROFILES, data_commands, train_command, tune_command
+from workbench import PROFILES, data_commands, promote_command, serving_commands, train_command, tune_command
 from workbench.errors import RequestError, WorkError
 
 
@@ -63,7 +63,26 @@ def _parser() -> argparse.ArgumentParser:
     tune = commands.add_parser("tune", help="search for a model's settings on validation; goes on where it ended", allow_abbrev=False)
     tune_command.add_options(tune)
     tune.set_defaults(command=lambda options: tune_command.tune(options, _pairs(options.settings)))
+    _add_promotion(commands)
     return parser
+
+
+def _add_promotion(commands: Any) -> None:
+    promote = commands.add_parser("promote", help="a run's challenger, where the gates say so, as champion", allow_abbrev=False)
+    promote_command.add_options(promote)
+    promote.set_defaults(command=lambda options: promote_command.promote(options, _pairs(options.parameters)))
+    rollback = commands.add_parser("rollback", help="the champion before this one is champion again", allow_abbrev=False)
+    promote_command.add_surface(rollback)
+    rollback.set_defaults(command=promote_command.rollback)
+    registry = commands.add_parser("registry", help="champions and all versions before them", allow_abbrev=False)
+    registry.add_argument("dataset", metavar="DATASET", nargs="?")
+    registry.set_defaults(command=promote_command.show_registry)
+    verify = commands.add_parser("verify", help="a bundle's files and answers, against what they were", allow_abbrev=False)
+    serving_commands.add_verify_options(verify)
+    verify.set_defaults(command=serving_commands.verify)
+    score = commands.add_parser("score", help="a file of requests into a file of lists, by a bundle", allow_abbrev=False)
+    serving_commands.add_score_options(score)
+    score.set_defaults(command=serving_commands.score)
 
 
 def _add_data_commands(parser: argparse.ArgumentParser) -> None:

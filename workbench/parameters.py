@@ -27,6 +27,7 @@ from workbench.features import parse_columns, parse_groups
 from workbench.models import parse_name, parse_names
 from workbench.paths import home
 from workbench.policy import AIMS, parse_steps, policy_of, policy_text
+from workbench.promotion import load_gates, make_spec, parse_ranker, parse_retriever
 from workbench.ranking import MOST_PERIODS, parse_rankers
 from workbench.retrieval import TEXTS as WAYS
 from workbench.retrieval import parse_budget, parse_sources
@@ -111,6 +112,8 @@ def check_ranges(values: Mapping[str, Value], given: Collection[str]) -> None:
         if isinstance(value, float):
             _check_share(name, value)
     _check_texts(values)
+    if {"retriever", "surface"} <= set(values):
+        _check_promotion(values)
     if {"rankers", "steps"}.intersection(values) and int(values["k"]) > int(values["candidates"]):
         raise RequestError(f"k = {values['k']} should be at most candidates = {values['candidates']}: no list is longer.")
     if "dataset" in values:
@@ -133,6 +136,9 @@ TEXTS: Mapping[str, Callable[[str], object]] = {
     "steps": parse_steps,
     "aim": lambda text: _one_of("aim", text, AIMS),
     "policy": lambda text: policy_of(text) if text else None,
+    "retriever": parse_retriever,
+    "ranker": parse_ranker,
+    "baselines": parse_names,
 }
 """What raises RequestError for a text that no notebook can work with."""
 ANY = {"items": "all", "by": "auto"}
@@ -140,6 +146,13 @@ ANY = {"items": "all", "by": "auto"}
 LEAST: Mapping[str, int] = {"k": 1, "trainings": 1, "candidates": 1, "least": 1, "worlds": 2, "requests": 100, "rounds": 2}
 FILES = ("policy",)
 """Parameters that may name a file: a run is handed its text, which decides the result and is kept with it."""
+
+
+def _check_promotion(values: Mapping[str, Value]) -> None:
+    """The surface has gates, and the parts of the challenger go together."""
+    gates = load_gates(str(values["dataset"]), str(values["surface"]))
+    told = {name: str(values[name]) for name in ("ranker", "index", "policy")}
+    make_spec(str(values["retriever"]), int(values["candidates"]), periods=int(values["periods"]), k=gates.places, **told)
 
 
 def _one_of(kind: str, text: str, known: Collection[str]) -> None:

@@ -3,11 +3,11 @@
 from workbench.promotion.bundle import write_bundle
 from workbench.promotion.decide import Decision, Result, decide
 from workbench.promotion.gates import Gates, load_gates
-from workbench.promotion.page import Contest, Entry, champion_of, decided, enter, finish, hold, strongest
+from workbench.promotion.page import Contest, Entry, Smaller, champion_of, decided, enter, finish, hold, in_8_bits, shipped, strongest
 from workbench.promotion.plan import Characteristic, Planned, characteristics, plan
 from workbench.promotion.registry import Registry, Version
 from workbench.promotion.replay import replay
-from workbench.promotion.system import Spec, System, Trained, parse_ranker, parse_retriever, train_system
+from workbench.promotion.system import Spec, System, Trained, make_spec, parse_ranker, parse_retriever, train_system
 
 __all__ = [
     "Characteristic",
@@ -18,6 +18,7 @@ __all__ = [
     "Planned",
     "Registry",
     "Result",
+    "Smaller",
     "Spec",
     "System",
     "Trained",
@@ -29,11 +30,14 @@ __all__ = [
     "enter",
     "finish",
     "hold",
+    "in_8_bits",
     "load_gates",
+    "make_spec",
     "parse_ranker",
     "parse_retriever",
     "plan",
     "replay",
+    "shipped",
     "strongest",
     "train_system",
     "write_bundle",

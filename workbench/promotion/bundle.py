@@ -159,6 +159,7 @@ def _write_retriever(folder: Path, system: System) -> dict[str, Any]:
         "sources": told,
         "depth": depth,
         "fallbacks": fallbacks,
+        "together": True,
         "scores": system.ranker is not None,
         "index": index,
     }

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from workbench.data import Dataset, Split
 from workbench.evaluation import Evaluation, Slice, label

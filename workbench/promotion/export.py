@@ -117,7 +117,7 @@ def export_ranker(path: Path, ranker: Trees | Network, names: Sequence[str]) -> 
         example = torch.zeros(3, len(names), dtype=torch.float64)
         _export(path, RankerGraph(ranker, names).eval(), (example,), (FEATURES,), ("scores",), ({0: rows},))
         return "float64"
-    _write(path, _trees(ranker))
+    write_onnx(path, _trees(ranker))
     return "float32"
 
 
@@ -164,10 +164,10 @@ def _export(path: Path, graph: nn.Module, example: Any, inputs: Sequence[str], o
         raise WorkError(
             f"the graph for {path.name} cannot be exported: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
         ) from error
-    _write(path, made)
+    write_onnx(path, made)
 
 
-def _write(path: Path, made: Any) -> None:
+def write_onnx(path: Path, made: Any) -> None:
     """Checked, in one file, without what the exporter says of this machine."""
     _forget(made.graph)
     made.doc_string = ""

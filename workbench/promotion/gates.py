@@ -76,8 +76,15 @@ class Gates(_Part):
     guardrail: tuple[Guardrail, ...] = ()
     slices: str = "activity, returning, popularity"
     """Dimensions that the page shows besides, without a say."""
+    places: Annotated[int, Field(ge=1)] = 20
+    """Of a list on this surface."""
     power: Annotated[float, Field(gt=0, lt=1)] = POWER
     """How often, at least, a gate must pass an equal model, or show the effect hoped for."""
+
+    @property
+    def cutoffs(self) -> tuple[int, ...]:
+        """Of all metrics, ascending; none beyond a list's end."""
+        return tuple(sorted({5, 10, *(split_name(each)[1] for each in self.metrics)} & set(range(1, self.places + 1))))
 
     @property
     def metrics(self) -> list[str]:
@@ -128,8 +135,10 @@ def _checked(raw: Any, where: str) -> Gates:
         name, _, k = metric.partition("@")
         if name not in METRICS and name not in SET_METRICS:
             raise unknown(f"metric ({where})", name, [*METRICS, *SET_METRICS])
-        if not k.isdigit() or not int(k):
-            raise RequestError(f'{where}: metric = "{metric}" should be a metric at a cut-off, like ndcg@10.')
+        if not k.isdigit() or not 1 <= int(k) <= gates.places:
+            raise RequestError(
+                f'{where}: metric = "{metric}" should be a metric at a cut-off of the list\'s {gates.places} places, like ndcg@10.'
+            )
     for each in gates.guardrail:
         if each.measure and each.measure not in MEASURES:
             raise unknown(f"measure ({where})", each.measure, MEASURES)

@@ -1,10 +1,11 @@
 """All that a decision page asks for: the challenger and whom it is held against, made, measured, decided."""
 
+import math
 import os
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import torch
 from torch import Tensor
 
 from workbench.data import Dataset, Holdout, Split
-from workbench.errors import RequestError
-from workbench.evaluation import Evaluation, Slice, by_mean
+from workbench.errors import NotApplicable, RequestError
+from workbench.evaluation import Evaluation, Interval, Slice, by_mean, compare
 from workbench.evaluation.ranking import NOTHING
 from workbench.files import write_json
+from workbench.models import parse_names
 from workbench.paths import RUN_FOLDER
 from workbench.policy import Facts
 from workbench.promotion.bundle import write_bundle, write_manifest
@@ -24,13 +26,13 @@ from workbench.promotion.card import card
 from workbench.promotion.decide import Decision, decide
 from workbench.promotion.gates import Gates
 from workbench.promotion.plan import Planned
+from workbench.promotion.quantise import quantised
 from workbench.promotion.registry import Registry, Version, tracking_uri
 from workbench.promotion.replay import Replayed, learnt_from_the_judged, replay
-from workbench.promotion.system import Spec, System, Trained, judged, moments_of, train_system
+from workbench.promotion.system import Spec, System, Trained, judged, make_spec, moments_of, train_system
 from workbench.retrieval import Requests
 from workbench.serving import Bundle
 from workbench.serving.verify import Parity, compared, verify_bundle
-from workbench.training import Engine
 
 DECISION = "decision.json"
 BUNDLE = "bundle"
@@ -44,24 +46,22 @@ class Entry:
     valid: Evaluation
 
 
-def enter(spec: Spec, data: Dataset, parts: Split, ks: Sequence[int], engine: Engine | None = None, valid: Holdout | None = None) -> Entry:
+def enter(spec: Spec, data: Dataset, parts: Split, ks: Sequence[int], valid: Holdout | None = None) -> Entry:
     """Trained, and judged on validation. valid: who there is asked; None: whom the system itself leaves to choose."""
-    trained = train_system(spec, data, parts, engine)
+    trained = train_system(spec, data, parts)
     holdout = valid or trained.valid
     return Entry(trained=trained, valid=trained.early.evaluate(holdout, moments_of(parts, "valid", holdout), data, name=spec.title, ks=ks))
 
 
-def strongest(names: Sequence[str], like: Entry, data: Dataset, parts: Split, ks: Sequence[int], metric: str, **how: Any) -> Entry:
-    """Of these models the one that is best on the people who chose the challenger. Raises RequestError when none but the challenger is left.
+def strongest(names: str, like: Entry, data: Dataset, parts: Split, ks: Sequence[int], metric: str, **how: Any) -> Entry:
+    """Of these models, "popularity, ease" say, the one that is best on the people who chose the challenger. how: fields of `Spec`.
 
-    how: settings of `Spec`, and the engine.
+    Raises RequestError for names that are unknown, and where none but the challenger is left.
     """
-    engine = how.pop("engine", None)
-    specs = [Spec(retriever=name, k=like.trained.late.spec.k, **how) for name in names]
-    found = [enter(each, data, parts, ks, engine, like.trained.valid) for each in specs if each.title != like.trained.late.title]
-    if not found:
-        raise RequestError("there is no baseline but the challenger itself: name another.")
-    entries = {each.trained.late.title: each for each in found}
+    specs = [make_spec(name, like.trained.late.spec.candidates, **how) for name in parse_names(names)]
+    entries = {each.title: enter(each, data, parts, ks, like.trained.valid) for each in specs if each.title != like.trained.late.title}
+    if not entries:
+        raise RequestError(f'baselines = "{names}": there is none but the challenger itself; name another.')
     return entries[by_mean({name: each.valid for name, each in entries.items()}, metric)[0]]
 
 
@@ -109,6 +109,59 @@ def hold(entry: Entry, baseline: Entry, champion: Version | None, data: Dataset,
         parity=parity,
         measures=measures_of(bundle, found) | {"calibration_error": entry.trained.calibration_error},
         replayed=found,
+    )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Smaller:
+    """The same bundle in 8 bits."""
+
+    bundle: Bundle
+    evaluation: Evaluation
+    parity: dict[str, Parity]
+    measures: dict[str, float]
+    decision: Decision
+    lost: Interval
+    """Of the primary metric: 8 bits minus 32."""
+
+    @property
+    def kept(self) -> bool:
+        """Whether it is what ships: all gates hold for it too."""
+        return self.decision.state == "pass"
+
+
+def in_8_bits(contest: Contest, gates: Gates, planned: Sequence[Planned], data: Dataset, parts: Split) -> Smaller | str:
+    """The challenger quantised, judged by the same gates against the same rival; a text says why there is none."""
+    try:
+        bundle = quantised(contest.bundle, contest.bundle.folder.with_name("int8"))
+    except NotApplicable as error:
+        return str(error)
+    found, holdout, metric = replay(bundle, data, parts), parts.holdout("test"), gates.primary.metric
+    title = bundle.manifest["made"]["system"]
+    result = judged(found.items, found.served, holdout, name="challenger, int8", title=title, ks=contest.challenger.ks)
+    parity = {f"golden requests, {name}": each for name, each in verify_bundle(bundle).items()}
+    measures = measures_of(bundle, found) | {"calibration_error": math.nan}
+    names = (title, contest.rival_name)
+    decision = decide(gates, planned, result, contest.rival, measures, list(parity.values()), names=names)
+    lost = compare(result, contest.challenger, metric).difference
+    return Smaller(bundle=bundle, evaluation=result, parity=parity, measures=measures, decision=decision, lost=lost)
+
+
+def shipped(contest: Contest, smaller: Smaller | str | None) -> Contest:
+    """What is decided about: the bundle in 8 bits where the gates hold for it, else the one in 32; the other one is removed."""
+    if smaller is None or isinstance(smaller, str):
+        return contest
+    if not smaller.kept:
+        shutil.rmtree(smaller.bundle.folder)
+        return contest
+    shutil.rmtree(contest.bundle.folder)
+    smaller.bundle.folder.rename(contest.bundle.folder)
+    return replace(
+        contest,
+        bundle=Bundle.open(contest.bundle.folder),
+        challenger=smaller.evaluation,
+        parity=smaller.parity,
+        measures=smaller.measures,
     )
 
 

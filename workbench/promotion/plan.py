@@ -140,7 +140,8 @@ class Characteristic:
     passes: float
     """All gates on people."""
     primary: float
-    guardrails: dict[str, float]
+    all_guardrails: float
+    """Of those on people."""
 
 
 def characteristics(planned: Sequence[Planned], n: int, seed: int = 0) -> list[Characteristic]:
@@ -160,10 +161,7 @@ def characteristics(planned: Sequence[Planned], n: int, seed: int = 0) -> list[C
     for truth, share in SHIFTS.items():
         shift = torch.tensor([share * abs(gate.rival) for gate in planned], dtype=torch.float64)
         passed = means + shift - Z * errors > -torch.tensor([gate.margin for gate in planned])
-        told = {gate.name + " " + gate.metric: float(passed[:, place].double().mean()) for place, gate in enumerate(planned) if place}
-        found.append(
-            Characteristic(
-                truth=truth, passes=float(passed.all(1).double().mean()), primary=float(passed[:, 0].double().mean()), guardrails=told
-            )
-        )
+        shares = (passed.all(1), passed[:, 0], passed[:, 1:].all(1))
+        passes, primary, guardrails = (float(each.double().mean()) for each in shares)
+        found.append(Characteristic(truth=truth, passes=passes, primary=primary, all_guardrails=guardrails))
     return found

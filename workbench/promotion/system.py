@@ -16,7 +16,8 @@ from workbench.evaluation.ranking import NOTHING
 from workbench.features import Asked, Feature, Tables, build_features
 from workbench.features.catalogue import GROUPS
 from workbench.models import HasVectors, Recommender, create, learns, parse_name
-from workbench.policy import Facts, Policy, Pool
+from workbench.policy import Facts, Policy, Pool, parse_policy, policy_text
+from workbench.promotion.policy import check_servable
 from workbench.ranking import AnyRanker, Calibrated, Examples, audited_stages, parse_rankers, prepare, stages, train_rankers
 from workbench.ranking.candidates import TASKS, retrieve
 from workbench.retrieval import IndexConfig, Made, PersonVectors, Requests, ScorerSource, VectorIndex, make_sources, parse_sources
@@ -50,12 +51,54 @@ class Spec:
     tuned: bool = False
     seed: int = 0
 
+    def check(self) -> None:
+        """Raises RequestError for parts that do not go together, and for what no bundle can hold."""
+        names = parse_retriever(self.retriever)
+        parse_ranker(self.ranker)
+        if self.ranker and any(learns(name) for name in names):
+            raise RequestError(
+                f"{self.retriever} learns by gradient, and a ranker's candidates come from models that are trained anew for each period."
+            )
+        if self.index and (len(names) > 1 or self.ranker):
+            raise RequestError("an index holds the vectors of one model, without a ranker after it.")
+        if self.candidates < self.k:
+            raise RequestError(f"candidates = {self.candidates} should be at least the {self.k} places of a list.")
+        check_servable(self.policy)
+
     @property
     def title(self) -> str:
         """In a few words."""
         told = f"{self.ranker} over {self.retriever}" if self.ranker else self.retriever
         told += f", {self.index}" if self.index else ""
         return f"{told}, {self.policy.text}" if self.policy.steps else told
+
+
+def make_spec(
+    retriever: str,
+    candidates: int = 100,
+    *,
+    ranker: str = "",
+    periods: int = 1,
+    index: str = "",
+    policy: str = "",
+    **told: Any,
+) -> Spec:
+    """Out of a notebook's parameters. index: FAISS's name of one, or none; policy: a TOML text or the file it is in, or none. told: the other
+    fields of `Spec`. Raises RequestError for what does not go together.
+    """
+    text = policy_text(policy) if policy else ""
+    spec = Spec(
+        retriever=retriever,
+        candidates=candidates,
+        ranker=ranker,
+        periods=periods,
+        index=IndexConfig.checked(factory=index) if index else None,
+        policy=parse_policy(text) if text else Policy(()),
+        policy_text=text,
+        **told,
+    )
+    spec.check()
+    return spec
 
 
 def parse_retriever(text: str) -> list[str]:
@@ -229,12 +272,7 @@ class Trained:
 def train_system(spec: Spec, data: Dataset, parts: Split, engine: Engine | None = None) -> Trained:
     """Raises NotApplicable where the data has not what the system needs, RequestError for parts that do not go together."""
     names = parse_retriever(spec.retriever)
-    if spec.ranker and any(learns(name) for name in names):
-        raise RequestError(
-            f"{spec.retriever} learns by gradient, and a ranker's candidates come from models that are trained anew for each period."
-        )
-    if spec.index and (len(names) > 1 or spec.ranker):
-        raise RequestError("an index holds the vectors of one model, without a ranker after it.")
+    spec.check()
     return _two_stages(spec, names, data, parts, engine) if spec.ranker else _one_stage(spec, names, data, parts, engine)
 
 

@@ -63,7 +63,7 @@ def compare_runs(one: str, other: str, metrics: Sequence[str] = ()) -> list[Comp
 def side(text: str) -> Side:
     """A run and one of its models. Raises RequestError when there is no such run or model, or it holds no evaluation."""
     where, colon, model = text.rpartition(":")
-    folder = _folder(where if colon else text)
+    folder = folder_of(where if colon else text)
     try:
         run = read_run(folder)
     except (OSError, ValueError) as error:
@@ -81,7 +81,7 @@ def side(text: str) -> Side:
     return Side(run, model, table[table["model"] == model])
 
 
-def _folder(text: str) -> Path:
+def folder_of(text: str) -> Path:
     """Where a run is: a folder, or the name of one under reports/."""
     if RUN_ID.fullmatch(text):
         if found := sorted((home() / "reports").glob(f"*/{text}")):

@@ -53,6 +53,20 @@ class Note:
         return self.text
 
 
+@dataclass(frozen=True)
+class Text:
+    """A text as it stands in a file."""
+
+    text: str
+    title: str
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(self.title)}</p><pre>{html.escape(self.text)}</pre>"
+
+    def __repr__(self) -> str:
+        return self.title
+
+
 @dataclass(frozen=True, eq=False)
 class Figure:
     """A matplotlib figure with what a reader who cannot see it needs. `name` becomes the file `figures/<name>.png` of the run."""

@@ -45,13 +45,14 @@ class Retriever:
         self.session = session(content)
         self.names: list[str] = [each["name"] for each in told["sources"]]
         self.told, self.ties, self.trained, self.index = told, ties, trained, index
+        self.together = told["together"]
         self.outputs = [each.name for each in self.session.get_outputs()]
         self.n_items = len(ties)
 
     def candidates(self, asked: Sequence[Asked]) -> list[Retrieved]:
         """In the order asked."""
         longest = max((len(each.history) for each in asked), default=0)
-        size = max(1, CELLS // max(self.n_items, EACH * longest))
+        size = max(1, CELLS // max(self.n_items, EACH * longest)) if self.together else 1
         found = []
         for start in range(0, len(asked), size):
             some = asked[start : start + size]

@@ -1,0 +1,56 @@
+"""A small log with genres, and the ways in which its bundles are made."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:  # as tests/conftest.py has it
+    from workbench.data import Dataset
+
+N_USERS, N_ITEMS, EACH = 30, 64, 20
+GENRES = ("comedy", "drama", "war", "")
+POLICY = """
+[[step]]
+kind = "cap"
+by = "genre"
+most = 2
+
+[[step]]
+kind = "mmr"
+weight = 0.6
+"""
+
+
+def write_log(folder: Path) -> None:
+    """People with 20 events each out of 64 items, the first ones the likelier, two at each moment; nobody has the last item."""
+    rng = np.random.default_rng(7)
+    weights = 1.0 / np.arange(1, N_ITEMS)
+    lines = ["user_id,item_id,rating,timestamp"]
+    for user in range(N_USERS):
+        for place, item in enumerate(rng.choice(N_ITEMS - 1, EACH, replace=False, p=weights / weights.sum())):
+            lines.append(f"u{user:02d},i{item:02d},{1 + (user + item) % 5},{10_000 + 400 * user + 50 * (place // 2)}")
+    (folder / "log.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    told = [
+        f"i{item:02d},{GENRES[item % 4]}{'|war' if item % 8 == 1 else ''},{1950 + item if item % 5 else ''}" for item in range(N_ITEMS)
+    ]
+    (folder / "items.csv").write_text("\n".join(["item_id,genre,year", *told]) + "\n", encoding="utf-8")
+
+
+def made_data(root: Path) -> "Dataset":
+    from workbench.data import load_dataset
+    from workbench.data.add import add
+    from workbench.data.request import Request
+
+    for name in ("datasets", "notebooks"):
+        (root / name).mkdir()
+    write_log(root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WORKBENCH_HOME", str(root))
+        columns = {"user_id": "user_id", "item_id": "item_id", "value": "rating", "timestamp": "timestamp"}
+        told = {"name": "small", "columns": columns, "unit": "s", "positive_min": 4.0, "repeats": False, "item_table": root / "items.csv"}
+        add(Request(file=root / "log.csv", **told))
+        with (root / "datasets" / "small.toml").open("a", encoding="utf-8") as card:
+            card.write('\n[slices]\ngenre = { table = "items", column = "genre", separator = "|" }\n')
+        return load_dataset("small")

@@ -1,0 +1,163 @@
+"""`workbench score`: a file of requests into a file of lists."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from workbench.errors import RequestError
+from workbench.files import whole_file
+from workbench.serving.bundle import Bundle
+from workbench.serving.requests import Answer, Asked, Request
+
+FORMATS = (".parquet", ".csv", ".jsonl")
+COLUMNS = ("user_id", "history", "timestamp")
+SCHEMA = pa.schema(
+    [
+        ("request", pa.int64()),
+        ("user_id", pa.string()),
+        ("place", pa.int64()),
+        ("item_id", pa.string()),
+        ("score", pa.float64()),
+        ("chance", pa.float64()),
+        ("served_by", pa.string()),
+    ]
+)
+TOGETHER = 1024
+
+
+def score_file(bundle: Bundle, source: Path, target: Path, *, k: int | None = None, trace: bool = False) -> tuple[int, int]:
+    """Requests and rows written. The format is that of the file's name: Parquet, CSV or JSON Lines. source: columns user_id, and if wanted
+    history (a list of item ids, in CSV as JSON) and timestamp (microseconds since 1970 UTC, or ISO 8601). target: there whole or not at all.
+
+    Raises RequestError, naming the row, for requests that cannot be read.
+    """
+    for path, what in ((source, "--input"), (target, "--output")):
+        if path.suffix not in FORMATS:
+            raise RequestError(f"{what} {path} should end in one of {', '.join(FORMATS)}.")
+    if k is not None and k < 1:
+        raise RequestError(f"-k {k} should be at least 1.")
+    if not target.absolute().parent.is_dir():
+        raise RequestError(f"--output {target}: there is no folder {target.absolute().parent}.")
+    requests = list(read_requests(source))
+    schema = SCHEMA.append(pa.field("trace", pa.string())) if trace else SCHEMA
+    n = 0
+    with whole_file(target) as partial, _writer(partial, target.suffix, schema) as write:
+        for start in range(0, len(requests), TOGETHER):
+            rows = list(_rows(bundle, requests[start : start + TOGETHER], start, k, trace))
+            write(pa.Table.from_pylist(rows, schema))
+            n += len(rows)
+    return len(requests), n
+
+
+def read_requests(source: Path) -> Iterator[Request]:
+    """Raises RequestError, naming the row, counted from 1 without a header."""
+    try:
+        rows = _read(source)
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise RequestError(f"--input {source} cannot be read: {' '.join(str(error).split())}.") from None
+    for number, row in enumerate(rows, start=1):
+        where = f"{source.name}, row {number}"
+        if not isinstance(row, dict) or not {*COLUMNS} & {*row}:
+            raise RequestError(f"{where}: a request has user_id, history or both.")
+        if other := sorted({*row} - {*COLUMNS}):
+            raise RequestError(f"{where}: there is no column {other[0]}; a request has {', '.join(COLUMNS)}.")
+        user = row.get("user_id")
+        yield Request(
+            user_id=None if user is None or user == "" else str(user),
+            history=_history(row.get("history"), where),
+            timestamp=_moment(row.get("timestamp"), where),
+        )
+
+
+def _read(source: Path) -> Sequence[Any]:
+    if source.suffix == ".parquet":
+        rows: list[Any] = pq.read_table(source).to_pylist()
+        return rows
+    text = source.read_text(encoding="utf-8-sig")
+    if source.suffix == ".csv":
+        return list(csv.DictReader(io.StringIO(text, newline="")))
+    found = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                raise RequestError(f"{source.name}, line {number}: this is no JSON.") from None
+    return found
+
+
+def _history(value: Any, where: str) -> list[str] | None:
+    if value is None or value == "":
+        return None
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise RequestError(f'{where}, history: "{value[:60]}" is no list in JSON, like ["1", "2"].') from None
+    if not isinstance(value, list) or any(each is None or isinstance(each, dict | list | bool) for each in value):
+        raise RequestError(f"{where}, history: it should be a list of item ids.")
+    return [str(each) for each in value]
+
+
+def _moment(value: Any, where: str) -> int | None:
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool):
+        raise RequestError(f"{where}, timestamp: {value} is no time.")
+    if isinstance(value, datetime):
+        moment = value
+    else:
+        try:
+            return int(value)
+        except (ValueError, TypeError):
+            pass
+        try:
+            moment = datetime.fromisoformat(str(value))
+        except ValueError:
+            raise RequestError(f'{where}, timestamp: "{value}" is neither microseconds since 1970 nor ISO 8601.') from None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return round(moment.timestamp() * 1_000_000)
+
+
+def _rows(bundle: Bundle, requests: Sequence[Request], start: int, k: int | None, trace: bool) -> Iterator[dict[str, Any]]:
+    asked: list[Asked] = []
+    for number, request in enumerate(requests, start=start + 1):
+        try:
+            asked.append(bundle.encode(request))
+        except RequestError as error:
+            raise RequestError(f"row {number}: {error}") from None
+    answers: Sequence[Answer] = bundle.answer(asked, k)
+    for number, (request, each, answer) in enumerate(zip(requests, asked, answers, strict=True), start=start + 1):
+        told = {"trace": json.dumps(bundle.trace(each, answer), sort_keys=True)} if trace else {}
+        for place, item in enumerate(answer.items):
+            row = {"request": number, "user_id": request.user_id, "place": place + 1, "item_id": bundle.item_ids[item]}
+            chance = None if answer.chances is None else float(answer.chances[place])
+            yield {**row, "score": float(answer.scores[place]), "chance": chance, "served_by": answer.served_by, **told}
+
+
+class _writer:  # noqa: N801, used like a function
+    """Tables one after another into a file of this kind."""
+
+    def __init__(self, path: Path, suffix: str, schema: pa.Schema) -> None:
+        self.path, self.suffix, self.schema = path, suffix, schema
+
+    def __enter__(self) -> Any:
+        if self.suffix == ".parquet":
+            self.file: Any = pq.ParquetWriter(self.path, self.schema)
+            return self.file.write_table
+        self.file = self.path.open("w", encoding="utf-8", newline="")
+        if self.suffix == ".jsonl":
+            return lambda table: self.file.writelines(json.dumps(row) + "\n" for row in table.to_pylist())
+        rows = csv.DictWriter(self.file, self.schema.names)
+        rows.writeheader()
+        return lambda table: rows.writerows(table.to_pylist())
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
