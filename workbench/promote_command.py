@@ -51,7 +51,7 @@ def promote(options: argparse.Namespace, given: Mapping[str, str]) -> int:
 
 
 def rollback(options: argparse.Namespace) -> int:
-    from workbench.promotion import Registry
+    from workbench.serving.registry import Registry
 
     version = Registry().rollback(options.dataset, options.surface)
     print(f"{version.dataset}/{version.surface}: version {version.number} is champion again\n{os.path.relpath(version.folder)}")
@@ -59,8 +59,7 @@ def rollback(options: argparse.Namespace) -> int:
 
 
 def show_registry(options: argparse.Namespace) -> int:
-    from workbench.promotion import Registry
-    from workbench.promotion.promote import described
+    from workbench.serving.registry import Registry
 
     registry = Registry()
     found = [each for each in registry.surfaces() if options.dataset in (None, each[0])]
@@ -68,7 +67,7 @@ def show_registry(options: argparse.Namespace) -> int:
     for dataset, surface in found:
         print(f"{dataset}/{surface}")
         for version in registry.versions(dataset, surface):
-            print(f"  {described(version)}")
+            print(f"  {version.text}")
     if not found:
         print("nothing was promoted yet")
     return 0

@@ -27,7 +27,7 @@ from workbench.promotion.decide import Decision, decide
 from workbench.promotion.gates import Gates
 from workbench.promotion.plan import Planned
 from workbench.promotion.quantise import quantised
-from workbench.promotion.registry import Registry, Version, tracking_uri
+from workbench.serving.registry import Registry, Version, tracking_uri
 from workbench.promotion.replay import Replayed, learnt_from_the_judged, replay
 from workbench.promotion.system import Spec, System, Trained, judged, make_spec, moments_of, train_system
 from workbench.retrieval import Requests

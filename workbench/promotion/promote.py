@@ -13,7 +13,7 @@ from workbench.environment import code_state, packages_hash
 from workbench.errors import RequestError, WorkError
 from workbench.policy import BASE, Policy, parse_steps, policies_to_try, policy_of
 from workbench.promotion.page import BUNDLE, DECISION
-from workbench.promotion.registry import Registry, Version
+from workbench.serving.registry import Registry, Version
 from workbench.reporting.compare_runs import folder_of
 from workbench.reporting.record import read_run
 from workbench.serving import Bundle
@@ -159,12 +159,3 @@ def _check_same(run: Mapping[str, Any], allow_dirty: bool) -> None:
             raise RequestError(f"{name} ran {told} {run['code'][what]}, and the code is {told} {now[what]} now: run it again.")
     if run["environment"]["packages_hash"] != (packages := packages_hash()):
         raise RequestError(f"{name} ran with packages {run['environment']['packages_hash']}, and they are {packages} now: run it again.")
-
-
-def described(version: Version) -> str:
-    """A line for a terminal."""
-    marks = f" [{', '.join(version.aliases)}]" if version.aliases else ""
-    told = version.tags
-    return (
-        f"version {version.number}{marks}  {version.state}  {told.get('system', '')}  run {told.get('run', '')}  {told.get('snapshot', '')}"
-    )

@@ -61,6 +61,7 @@ from workbench.reporting.promotion import (
     gates_table,
     int8_table,
     model_card,
+    origins_table,
     parity_table,
     promotion_verdict,
 )
@@ -186,6 +187,7 @@ __all__ = [
     "newcomers_figure",
     "newcomers_table",
     "other_gaps_table",
+    "origins_table",
     "over_time",
     "parity_table",
     "policies_figure",

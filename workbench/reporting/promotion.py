@@ -125,6 +125,19 @@ def int8_table(contest: Contest, smaller: Smaller | str | None) -> Table | Note:
     return Table(pd.DataFrame(rows), f"The primary metric, 8 bits minus 32: {smaller.lost.text(sign=True)}. The smaller one is {kept}")
 
 
+def origins_table(contest: Contest) -> Table:
+    """Where the challenger comes from; the champion beside it, where there is one."""
+    made = {"challenger": contest.bundle.manifest["made"]}
+    if contest.champion:
+        made["champion"] = contest.champion.open().manifest["made"]
+    rows = [
+        {"": name, **{who: str(told[name] if name != "code" else told["code"]["commit"])[:80] for who, told in made.items()}}
+        for name in ("system", "snapshot", "code", "environment", "created")
+    ]
+    gone = "" if contest.champion else " There is no champion yet."
+    return Table(pd.DataFrame(rows), f"What was made of what.{gone}")
+
+
 def cost_table(contest: Contest) -> Table:
     """Beside the champion's, where there is one."""
     columns = {"challenger": contest.measures}

@@ -17,6 +17,8 @@ DAY = 86_400_000_000
 """In microseconds."""
 HOUR = 3_600_000_000
 PLAN = "features.json"
+COUNTED = "nvt"
+"""First letters of the columns of which nothing is 0: `workbench.features.sql` calls numbers of events, of values and their sums so."""
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
@@ -29,28 +31,52 @@ class Stream:
         """keys, times: int64 (rows,), by key and then by time; columns: float64 (rows,) each, NaN where there is nothing."""
         self.keys, starts = np.unique(keys, return_index=True)
         self.moments = np.unique(times)
+        self.latest = int(self.moments[-1]) if len(self.moments) else 0
         self.starts = np.append(starts, len(keys))
         self.width = len(self.moments) + 1
         number = np.repeat(np.arange(len(self.keys)), np.diff(self.starts))
         self.order = number * self.width + np.searchsorted(self.moments, times)
-        self.times, self.columns = times, {name: np.append(column, np.nan) for name, column in columns.items()}
+        self.times = np.append(times, 0)
+        self.columns = {name: _with_none(name, column) for name, column in columns.items()}
+        self.places = self._places()
+
+    def _places(self) -> Codes | None:
+        """int64: the place of each key from 0 on, -1 for one that has no row; None where keys are far apart."""
+        if not len(self.keys) or self.keys[0] < 0 or self.keys[-1] > 8 * len(self.keys) + 1024:
+            return None
+        found = np.full(int(self.keys[-1]) + 1, -1)
+        found[self.keys] = np.arange(len(self.keys))
+        return found
 
     def before(self, keys: Codes, moment: int) -> Codes:
-        """int64 (n,): for each key the last row strictly before the moment; -1, which holds NaN, where there is none."""
+        """int64 (n,): for each key the last row strictly before the moment; -1, which holds nothing, where there is none."""
         if not len(self.keys):
             return np.full(len(keys), -1)
-        place = np.searchsorted(self.keys, keys)
-        known = np.minimum(place, len(self.keys) - 1)
-        rows: Codes = np.searchsorted(self.order, known * self.width + np.searchsorted(self.moments, moment)) - 1
-        return np.where((self.keys[known] == keys) & (rows >= self.starts[known]), rows, -1)
+        if self.places is not None and len(keys) and keys[0] >= 0 and int(keys.max()) < len(self.places):
+            known = self.places[keys]
+            there = known >= 0
+        else:
+            known = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+            there = self.keys[known] == keys
+        if moment > self.latest:
+            rows: Codes = self.starts[known + 1] - 1
+        else:
+            rows = np.searchsorted(self.order, known * self.width + np.searchsorted(self.moments, moment)) - 1
+            there = there & (rows >= self.starts[known])
+        return rows if there.all() else np.where(there, rows, -1)
+
+
+def _with_none(name: str, column: Floats) -> Floats:
+    """And at the end what holds where there is no row: nothing was counted, or nothing can be said."""
+    if name[0] in COUNTED:
+        return np.append(np.nan_to_num(column), 0.0)
+    return np.append(column, np.nan)
 
 
 class State:
     """What features need of the past. People and items by the codes of the data they are of; a person of code -1 is nobody."""
 
-    def __init__(
-        self, told: Mapping[str, Any], streams: Sequence[Stream], groups: Mapping[str, tuple[Codes, Codes]], attributes: Any
-    ) -> None:
+    def __init__(self, told: Mapping[str, Any], streams: Sequence[Stream], groups: Mapping[str, tuple[Codes, Codes]], attributes: Any) -> None:
         """groups: by grouping, the groups of the items one after another, and where each item's begin. attributes: by feature, float64."""
         self.told, self.streams, self.groups, self.attributes = told, streams, groups, attributes
         self.features: list[dict[str, Any]] = told["features"]
@@ -70,7 +96,7 @@ class State:
             table = pq.read_table(folder / f"groups_{number}.parquet")
             counts = np.bincount(table["item_code"].to_numpy(), minlength=told["sizes"]["items"])
             groups[name] = (table["grp"].to_numpy(), np.append(0, counts.cumsum()))
-        attributes = {}
+        attributes: dict[str, Floats] = {}
         for of in ("user", "item"):
             table = pq.read_table(folder / f"attributes_{of}.parquet")
             attributes |= {name: table[name].to_numpy().astype(np.float64) for name in table.column_names}
@@ -81,83 +107,82 @@ class State:
 
         moment: microseconds since 1970 UTC, `since` or later: earlier the tables do not reach.
         """
-        found = np.empty((len(items), len(self.features)))
-        looked: dict[tuple[int, int], tuple[Stream, Codes]] = {}
-        for place, each in enumerate(self.features):
-            found[:, place] = self._value(each, user, items, moment, given, looked)
-        return found
-
-    def _value(self, each: Any, user: int, items: Codes, moment: int, given: Any, looked: Any) -> Any:
-        match each["aggregation"]:
-            case "given":
-                return given[each["of"]]
-            case "hour":
-                return moment // HOUR % 24
-            case "weekday":
-                return (moment // HOUR // 24 + 3) % 7
-            case "attribute":
-                column = self.attributes[each["name"]]
-                return column[items] if each["entity"] == "item" else column[user] if user >= 0 else np.nan
-        values = self._of_keys(each, user, items, moment, looked)
-        if each["entity"] != "user_group":
-            return values
-        groups, starts = self.groups[each["group"]]
-        lengths = starts[items + 1] - starts[items]
-        row = np.repeat(np.arange(len(items)), lengths)
-        of_items = values[groups[np.arange(lengths.sum()) + np.repeat(starts[items] - (lengths.cumsum() - lengths), lengths)]]
-        told = ~np.isnan(of_items)
-        counts = np.bincount(row[told], minlength=len(items))
-        with np.errstate(invalid="ignore"):
-            return np.bincount(row[told], of_items[told], len(items)) / counts
-
-    def _of_keys(self, each: Any, user: int, items: Codes, moment: int, looked: Any) -> Floats:
-        """float64: one value, one for each item, or one for each group."""
-
-        def rows(offset: int) -> tuple[Stream, Codes]:
-            at = (each["stream"], offset)
-            if at not in looked:
-                stream = self.streams[each["stream"]]
-                looked[at] = stream, stream.before(self._keys(each, user, items), moment - offset)
-            return looked[at]
-
-        def column(name: str, offset: int = 0) -> Floats:
-            stream, places = rows(offset)
-            return stream.columns[name][places]
-
-        def total(name: str) -> Floats:
-            now = np.nan_to_num(column(name))
-            return now - np.nan_to_num(column(name, each["offset"])) if each["offset"] else now
-
+        found = np.empty((len(self.features), len(items)))
+        request = _Request(self, user, items, moment)
         with np.errstate(invalid="ignore", divide="ignore"):
-            return self._put_together(each, moment, column, total, rows)
+            for place, each in enumerate(self.features):
+                found[place] = given[each["of"]] if each["aggregation"] == "given" else request.value(each)
+        return found.T
 
-    def _keys(self, each: Any, user: int, items: Codes) -> Codes:
+
+class _Request:
+    """One request's lookups, each made once."""
+
+    def __init__(self, state: State, user: int, items: Codes, moment: int) -> None:
+        self.state, self.user, self.items, self.moment = state, user, items, moment
+        self.looked: dict[tuple[int, int], Codes] = {}
+        self.spread: dict[str, tuple[Codes, Codes, Codes]] = {}
+
+    def value(self, each: Mapping[str, Any]) -> Any:
+        """One number, or one for each item."""
+        match each["aggregation"]:
+            case "hour":
+                return self.moment // HOUR % 24
+            case "weekday":
+                return (self.moment // HOUR // 24 + 3) % 7
+            case "attribute":
+                column = self.state.attributes[each["name"]]
+                return column[self.items] if each["entity"] == "item" else column[self.user] if self.user >= 0 else np.nan
+        values = self._of_events(each)
+        return self._over_groups(each["group"], values) if each["entity"] == "user_group" else values
+
+    def _over_groups(self, name: str, values: Floats) -> Floats:
+        """Of each item the mean over its groups that have a value. values: float64 (groups,)."""
+        if name not in self.spread:
+            groups, starts = self.state.groups[name]
+            first, lengths = starts[self.items], starts[self.items + 1] - starts[self.items]
+            row = np.repeat(np.arange(len(self.items)), lengths)
+            self.spread[name] = groups[np.arange(lengths.sum()) + np.repeat(first - (lengths.cumsum() - lengths), lengths)], row, lengths
+        groups_of, row, lengths = self.spread[name]
+        told = ~np.isnan(values)
+        sums = np.bincount(row, np.where(told, values, 0.0)[groups_of], len(lengths))
+        return sums / (lengths if told.all() else np.bincount(row, told[groups_of], len(lengths)))
+
+    def _rows(self, each: Mapping[str, Any], offset: int) -> Codes:
+        at = (each["stream"], offset)
+        if at not in self.looked:
+            self.looked[at] = self.state.streams[each["stream"]].before(self._keys(each), self.moment - offset)
+        return self.looked[at]
+
+    def _keys(self, each: Mapping[str, Any]) -> Codes:
+        user, sizes = self.user, self.state.sizes
         match each["entity"]:
             case "user":
                 return np.array([user])
             case "item":
-                return items
+                return self.items
             case "user_item":
-                return np.where(user < 0, -1, user * self.sizes["items"] + items)
-        size = self.sizes["groups"][each["group"]]
+                return self.items + user * sizes["items"] if user >= 0 else np.full(len(self.items), -1)
+        size = sizes["groups"][each["group"]]
         return np.arange(size) + user * size if user >= 0 else np.full(size, -1)
 
-    def _put_together(self, each: Any, moment: int, column: Any, total: Any, rows: Any) -> Floats:
-        names = each["columns"]
+    def _of_events(self, each: Mapping[str, Any]) -> Floats:
+        """float64: one value, one for each item, or one for each group."""
+        stream, names, moment = self.state.streams[each["stream"]], each["columns"], self.moment
+        rows = self._rows(each, 0)
+        first: Floats = stream.columns[names[0]][rows]
         match each["aggregation"]:
-            case "count":
-                return total(names[0])
-            case "distinct":
-                return np.nan_to_num(column(names[0]))
+            case "count" | "distinct":
+                return first - stream.columns[names[0]][self._rows(each, each["offset"])] if each["offset"] else first
             case "mean" | "rate":  # the number above, the number below
-                below = total(names[1])
-                return np.where(below > 0, total(names[0]) / below, np.nan)
+                below = stream.columns[names[1]][rows]
+                if each["offset"]:
+                    then = self._rows(each, each["offset"])
+                    first, below = first - stream.columns[names[0]][then], below - stream.columns[names[1]][then]
+                return np.where(below > 0, first / below, np.nan)
             case "recency":
-                happened = column(names[0])
-                inside = happened + each["delay"] >= moment - each["window"] if each["window"] else True
-                return np.where(inside, (moment - happened) / DAY, np.nan)
+                found: Floats = (moment - first) / DAY
+                return np.where(first + each["delay"] >= moment - each["window"], found, np.nan) if each["window"] else found
             case "last":
-                stream, places = rows(0)
-                inside = np.append(stream.times, 0)[places] >= moment - each["window"] if each["window"] else True
-                return np.where(inside & (places >= 0), column(names[0]), np.nan)
-        return np.nan_to_num(column(names[1]) * 2.0 ** (-(moment - column(names[0])) / each["half_life"]))
+                return np.where(stream.times[rows] >= moment - each["window"], first, np.nan) if each["window"] else first
+        return np.nan_to_num(stream.columns[names[1]][rows] * 2.0 ** (-(moment - first) / each["half_life"]))

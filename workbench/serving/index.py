@@ -46,7 +46,9 @@ class Index:
     def _look(self, asked: Floats, depth: int, seen: Codes) -> tuple[Codes, Floats, bool]:
         """And whether looking deeper finds no more."""
         scores, items = (each[0] for each in self.index.search(asked[None], depth))
-        kept = (items >= 0) & ~np.isin(items, seen)
+        hidden = np.zeros(self.size + 1, bool)
+        hidden[seen] = hidden[-1] = True  # the last one is for nothing, -1
+        kept = ~hidden[items]
         return items[kept], scores[kept], bool(items[-1] < 0) or depth >= self.size
 
     def _look_further(self, asked: Floats, k: int, wanted: int, depth: int, seen: Codes) -> tuple[Codes, Floats]:

@@ -38,6 +38,12 @@ class Limit:
     def of_item(self, item: int) -> Codes:
         return self.groups[self.starts[item] : self.starts[item + 1]]
 
+    def spread(self, items: Codes) -> tuple[Codes, Codes]:
+        """int64: the groups of these items one after another, and whose each is."""
+        first, lengths = self.starts[items], self.starts[items + 1] - self.starts[items]
+        places = np.arange(lengths.sum()) + np.repeat(first - (lengths.cumsum() - lengths), lengths)
+        return self.groups[places], np.repeat(np.arange(len(items)), lengths)
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -52,6 +58,7 @@ class Pool:
 
     @classmethod
     def of(cls, items: Codes, scores: Floats, k: int) -> "Pool":
+        scores = scores.astype(np.float64)
         order = np.argsort(-scores, kind="stable")
         return cls(items[order], scores[order], k)
 
@@ -133,35 +140,29 @@ def _without(pool: Pool, refused: Flags) -> Pool:
 
 
 class _Counts:
-    """How much of each limit is used by the places taken so far."""
+    """How much of each limit the places taken so far use."""
 
     def __init__(self, pool: Pool) -> None:
         self.items, self.limits = pool.items, pool.limits
-        self.used = [np.zeros(int(limit.groups.max(initial=0)) + 1, np.int64) for limit in pool.limits]
-
-    def open(self) -> Flags:
-        """bool (m,): candidates that every limit leaves room for."""
-        found = np.ones(len(self.items), bool)
-        for used, limit in zip(self.used, self.limits, strict=True):
-            full = np.append(0, (used[limit.groups] >= limit.most).cumsum())
-            found &= full[limit.starts[self.items + 1]] == full[limit.starts[self.items]]
-        return found
-
-    def fits(self, place: int) -> bool:
-        item = self.items[place]
-        return not any((used[limit.of_item(item)] >= limit.most).any() for used, limit in zip(self.used, self.limits, strict=True))
+        self.used = [dict[int, int]() for _ in pool.limits]
+        self.spread = [limit.spread(pool.items) for limit in pool.limits]
+        self.closed = np.zeros(len(pool.items), bool)
+        """Candidates for which some limit leaves no room."""
 
     def take(self, place: int) -> None:
-        for used, limit in zip(self.used, self.limits, strict=True):
-            used[limit.of_item(self.items[place])] += 1
+        for used, limit, (groups, whose) in zip(self.used, self.limits, self.spread, strict=True):
+            for group in limit.of_item(self.items[place]).tolist():
+                used[group] = used.get(group, 0) + 1
+                if used[group] == limit.most:
+                    self.closed[whose[groups == group]] = True
 
 
 def _keep_to_limits(pool: Pool) -> Pool:
-    counts, chosen = _Counts(pool), []
+    counts, chosen = _Counts(pool), list[int]()
     for place in range(len(pool.items)):
         if len(chosen) == pool.k:
             break
-        if counts.fits(place):
+        if not counts.closed[place]:
             counts.take(place)
             chosen.append(place)
     return replace(pool.ordered(np.array(chosen, np.int64)), listed=len(chosen))
@@ -172,7 +173,7 @@ def _fill(pool: Pool, gain: Callable[[Pool], Gain]) -> Pool:
     gains, counts, chosen = gain(pool), _Counts(pool), list[int]()
     free = np.ones(len(pool.items), bool)
     for _ in range(min(pool.k, len(pool.items))):
-        open_ = free & counts.open() if pool.limits else free
+        open_ = free & ~counts.closed if pool.limits else free
         if not open_.any():
             break
         best = int(np.where(open_, np.maximum(gains.values(), LEAST), -np.inf).argmax())

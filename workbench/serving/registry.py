@@ -1,4 +1,4 @@
-"""Who is champion where, and who was before: MLflow's registry over the bundles on disk.
+"""Who is champion where, and who was before: MLflow's registry over the bundles on disk. Imports MLflow when it is asked.
 
 A version is named by MLflow and its bundle stands at reports/bundles/<data set>/<surface>/<version>. It is registered first, then written,
 then called ready, and at last champion: whenever a promotion is stopped, one version is champion, and the next start says what became of
@@ -46,6 +46,13 @@ class Version:
     def state(self) -> str:
         return self.tags.get("state", "")
 
+    @property
+    def text(self) -> str:
+        """A line for a terminal."""
+        marks = f" [{', '.join(self.aliases)}]" if self.aliases else ""
+        told = [self.state, self.tags.get("system", ""), f"run {self.tags.get('run', '')}", self.tags.get("snapshot", "")]
+        return f"version {self.number}{marks}  {'  '.join(told)}"
+
     def open(self) -> Bundle:
         """Its bundle. Raises WorkError, with both hashes, where the manifest is not the one that was registered, and as `Bundle.open` does."""
         try:
@@ -76,6 +83,7 @@ class Registry:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.ERROR)
+        os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")  # else it prints each table that it makes
         from mlflow import MlflowClient  # takes seconds
         from mlflow.exceptions import MlflowException
 
