@@ -74,6 +74,7 @@ benchmarks: $(READY)  ## ours beside RecBole's and pandas'; the first call fetch
 	$(BIN)/python -m benchmarks.evaluation
 	$(BIN)/python -m benchmarks.retrieval
 	$(BIN)/python -m benchmarks.ranking
+	$(BIN)/python -m benchmarks.bundle
 
 benchmarks-long: $(READY)  ## how fast and how well models learn, beside RecBole's: more than an hour; goes on where it stopped
 	$(BIN)/python -m benchmarks.training
@@ -83,5 +84,6 @@ benchmarks-long: $(READY)  ## how fast and how well models learn, beside RecBole
 zoo: $(READY)  ## try each of RecBole's models, and write what ran into docs/zoo.md
 	$(BIN)/python -m benchmarks.census
 
-clean:  ## remove the generated reports
-	rm -rf reports/*/ reports/index.html reports/.lock
+clean:  ## remove the generated reports; what was promoted stays, and so does the registry
+	find reports -mindepth 1 -maxdepth 1 -type d -not -name bundles -not -name mlflow -exec rm -rf {} +
+	rm -f reports/index.html reports/.lock

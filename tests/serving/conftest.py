@@ -1,5 +1,6 @@
 """Bundles of a small log, each written once: exporting is what costs."""
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -56,8 +57,20 @@ def flat(tmp_path_factory: pytest.TempPathFactory, small: "Dataset") -> Written:
 
 @pytest.fixture(scope="session")
 def cells(tmp_path_factory: pytest.TempPathFactory, flat: Written, small: "Dataset") -> Written:
-    """The same vectors by cosine in eight cells, one of which is looked into."""
+    """The same vectors in eight cells, one of which is looked into."""
     from workbench.retrieval import IndexConfig
 
-    index = IndexConfig(factory="IVF8,Flat", metric="cosine", probes=1)
-    return _written(tmp_path_factory.mktemp("cells"), small, retriever="ials", candidates=20, index=index)
+    with pytest.MonkeyPatch.context() as patch:  # the model is the same, and so is its graph
+        patch.setattr("workbench.promotion.bundle.export_retriever", lambda path, graph: shutil.copy(flat.folder / "retriever.onnx", path))
+        index = IndexConfig(factory="IVF8,Flat", probes=1)
+        return _written(tmp_path_factory.mktemp("cells"), small, retriever="ials", candidates=20, index=index)
+
+
+@pytest.fixture(scope="session")
+def cosine(tmp_path_factory: pytest.TempPathFactory, flat: Written, small: "Dataset") -> Written:
+    """The same vectors, all compared, by their angles."""
+    from workbench.retrieval import IndexConfig
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("workbench.promotion.bundle.export_retriever", lambda path, graph: shutil.copy(flat.folder / "retriever.onnx", path))
+        return _written(tmp_path_factory.mktemp("cosine"), small, retriever="ials", candidates=20, index=IndexConfig(metric="cosine"))

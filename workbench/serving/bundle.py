@@ -140,7 +140,7 @@ class Bundle:
             scores = self.ranker.scores(self.features(asked, got))
             order = np.lexsort((self.ties[items], -scores))
             items, scores = items[order], scores[order]
-        pool, told = Pool.of(items, scores, k), []
+        pool, told = Pool(items, scores.astype(np.float64), k), list[dict[str, Any]]()
         if self.policy:
             pool, told = self.policy.apply(pool, asked.seen if not self.repeats else asked.history, asked.liked)
         shown, n = pool.shown, len(pool.shown)

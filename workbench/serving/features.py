@@ -37,8 +37,10 @@ class Stream:
         number = np.repeat(np.arange(len(self.keys)), np.diff(self.starts))
         self.order = number * self.width + np.searchsorted(self.moments, times)
         self.times = np.append(times, 0)
-        self.columns = {name: _with_none(name, column) for name, column in columns.items()}
-        self.places = self._places()
+        self.numbers = {name: number for number, name in enumerate(columns)}
+        self.table = np.column_stack([_with_none(name, column) for name, column in columns.items()])
+        """float64 (rows + 1, columns); the last row is for no row."""
+        self.places, self.lasts = self._places(), self.starts[1:] - 1
 
     def _places(self) -> Codes | None:
         """int64: the place of each key from 0 on, -1 for one that has no row; None where keys are far apart."""
@@ -59,7 +61,7 @@ class Stream:
             known = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
             there = self.keys[known] == keys
         if moment > self.latest:
-            rows: Codes = self.starts[known + 1] - 1
+            rows: Codes = self.lasts[known]
         else:
             rows = np.searchsorted(self.order, known * self.width + np.searchsorted(self.moments, moment)) - 1
             there = there & (rows >= self.starts[known])
@@ -120,7 +122,7 @@ class _Request:
 
     def __init__(self, state: State, user: int, items: Codes, moment: int) -> None:
         self.state, self.user, self.items, self.moment = state, user, items, moment
-        self.looked: dict[tuple[int, int], Codes] = {}
+        self.looked: dict[tuple[int, int], tuple[Codes, Floats]] = {}
         self.spread: dict[str, tuple[Codes, Codes, Codes]] = {}
 
     def value(self, each: Mapping[str, Any]) -> Any:
@@ -148,10 +150,13 @@ class _Request:
         sums = np.bincount(row, np.where(told, values, 0.0)[groups_of], len(lengths))
         return sums / (lengths if told.all() else np.bincount(row, told[groups_of], len(lengths)))
 
-    def _rows(self, each: Mapping[str, Any], offset: int) -> Codes:
+    def _rows(self, each: Mapping[str, Any], offset: int) -> tuple[Codes, Floats]:
+        """Of the feature's stream: which rows, and what they say, (n, columns)."""
         at = (each["stream"], offset)
         if at not in self.looked:
-            self.looked[at] = self.state.streams[each["stream"]].before(self._keys(each), self.moment - offset)
+            stream = self.state.streams[each["stream"]]
+            rows = stream.before(self._keys(each), self.moment - offset)
+            self.looked[at] = rows, stream.table[rows]
         return self.looked[at]
 
     def _keys(self, each: Mapping[str, Any]) -> Codes:
@@ -168,21 +173,22 @@ class _Request:
 
     def _of_events(self, each: Mapping[str, Any]) -> Floats:
         """float64: one value, one for each item, or one for each group."""
-        stream, names, moment = self.state.streams[each["stream"]], each["columns"], self.moment
-        rows = self._rows(each, 0)
-        first: Floats = stream.columns[names[0]][rows]
+        stream, moment = self.state.streams[each["stream"]], self.moment
+        rows, table = self._rows(each, 0)
+        one, *other = (stream.numbers[name] for name in each["columns"])
+        first: Floats = table[:, one]
         match each["aggregation"]:
             case "count" | "distinct":
-                return first - stream.columns[names[0]][self._rows(each, each["offset"])] if each["offset"] else first
+                return first - self._rows(each, each["offset"])[1][:, one] if each["offset"] else first
             case "mean" | "rate":  # the number above, the number below
-                below = stream.columns[names[1]][rows]
+                below = table[:, other[0]]
                 if each["offset"]:
-                    then = self._rows(each, each["offset"])
-                    first, below = first - stream.columns[names[0]][then], below - stream.columns[names[1]][then]
+                    then = self._rows(each, each["offset"])[1]
+                    first, below = first - then[:, one], below - then[:, other[0]]
                 return np.where(below > 0, first / below, np.nan)
             case "recency":
                 found: Floats = (moment - first) / DAY
                 return np.where(first + each["delay"] >= moment - each["window"], found, np.nan) if each["window"] else found
             case "last":
                 return np.where(stream.times[rows] >= moment - each["window"], first, np.nan) if each["window"] else first
-        return np.nan_to_num(stream.columns[names[1]][rows] * 2.0 ** (-(moment - first) / each["half_life"]))
+        return np.nan_to_num(table[:, other[0]] * np.exp2((first - moment) / each["half_life"]))

@@ -11,8 +11,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 STEPS = "policy.json"
-LEAST = -1e300
-"""No gain is below it."""
+NONE = np.empty(0, np.int64)
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
@@ -28,15 +27,18 @@ class Limit:
     starts: Codes
     """int64 (n_items + 1,): where each item's begin."""
     most: int
+    lists: list[list[int]]
+    """The same, by item."""
 
     @classmethod
     def of(cls, pairs: npt.NDArray[Any], n_items: int, most: int) -> "Limit":
         """pairs: (n, 2), an item and a group of it, by item."""
         counts = np.bincount(pairs[:, 0].astype(np.int64), minlength=n_items)
-        return cls(pairs[:, 1].astype(np.int64), np.append(0, counts.cumsum()), most)
+        groups, starts = pairs[:, 1].astype(np.int64), np.append(0, counts.cumsum())
+        return cls(groups, starts, most, [each.tolist() for each in np.split(groups, starts[1:-1])])
 
-    def of_item(self, item: int) -> Codes:
-        return self.groups[self.starts[item] : self.starts[item + 1]]
+    def of_item(self, item: int) -> list[int]:
+        return self.lists[item]
 
     def spread(self, items: Codes) -> tuple[Codes, Codes]:
         """int64: the groups of these items one after another, and whose each is."""
@@ -55,12 +57,6 @@ class Pool:
     limits: tuple[Limit, ...] = ()
     listed: int | None = None
     """How many of the first `k` a list has, where limits leave no room for more."""
-
-    @classmethod
-    def of(cls, items: Codes, scores: Floats, k: int) -> "Pool":
-        scores = scores.astype(np.float64)
-        order = np.argsort(-scores, kind="stable")
-        return cls(items[order], scores[order], k)
 
     @property
     def shown(self) -> Codes:
@@ -143,27 +139,28 @@ class _Counts:
     """How much of each limit the places taken so far use."""
 
     def __init__(self, pool: Pool) -> None:
-        self.items, self.limits = pool.items, pool.limits
-        self.used = [dict[int, int]() for _ in pool.limits]
-        self.spread = [limit.spread(pool.items) for limit in pool.limits]
-        self.closed = np.zeros(len(pool.items), bool)
-        """Candidates for which some limit leaves no room."""
+        self.items = pool.items.tolist()
+        self.limits = [(limit, *limit.spread(pool.items), dict[int, int]()) for limit in pool.limits]
 
-    def take(self, place: int) -> None:
-        for used, limit, (groups, whose) in zip(self.used, self.limits, self.spread, strict=True):
-            for group in limit.of_item(self.items[place]).tolist():
-                used[group] = used.get(group, 0) + 1
-                if used[group] == limit.most:
-                    self.closed[whose[groups == group]] = True
+    def take(self, place: int) -> Codes:
+        """int64: the places of candidates that a limit has no room for now."""
+        closed = []
+        for limit, groups, whose, used in self.limits:
+            for group in limit.of_item(self.items[place]):
+                used[group] = number = used.get(group, 0) + 1
+                if number == limit.most:
+                    closed.append(whose[groups == group])
+        return np.concatenate(closed) if closed else NONE
 
 
 def _keep_to_limits(pool: Pool) -> Pool:
     counts, chosen = _Counts(pool), list[int]()
+    closed = np.zeros(len(pool.items), bool)
     for place in range(len(pool.items)):
         if len(chosen) == pool.k:
             break
-        if not counts.closed[place]:
-            counts.take(place)
+        if not closed[place]:
+            closed[counts.take(place)] = True
             chosen.append(place)
     return replace(pool.ordered(np.array(chosen, np.int64)), listed=len(chosen))
 
@@ -171,15 +168,15 @@ def _keep_to_limits(pool: Pool) -> Pool:
 def _fill(pool: Pool, gain: Callable[[Pool], Gain]) -> Pool:
     """Place by place the candidate with the largest gain that no limit forbids; of equals the one placed higher."""
     gains, counts, chosen = gain(pool), _Counts(pool), list[int]()
-    free = np.ones(len(pool.items), bool)
+    barred = np.zeros(len(pool.items))
     for _ in range(min(pool.k, len(pool.items))):
-        open_ = free & ~counts.closed if pool.limits else free
-        if not open_.any():
+        values = gains.values() + barred
+        best = int(values.argmax())
+        if values[best] == -np.inf:
             break
-        best = int(np.where(open_, np.maximum(gains.values(), LEAST), -np.inf).argmax())
-        free[best] = False
+        barred[best] = -np.inf
+        barred[counts.take(best)] = -np.inf
         chosen.append(best)
-        counts.take(best)
         gains.take(best)
     ordered = pool.ordered(np.array(chosen, np.int64))
     return replace(ordered, listed=len(chosen) if pool.limits else None)
@@ -190,14 +187,15 @@ class _Marginal:
 
     def __init__(self, pool: Pool, vectors: Floats, weight: float) -> None:
         self.relevance, self.weight, self.vectors = weight * pool.relevance, weight, vectors[pool.items]
-        self.likest: Floats | None = None
+        self.likest = np.full(len(pool.items), -np.inf)
+        self.now = self.relevance
 
     def values(self) -> Floats:
-        return self.relevance if self.likest is None else self.relevance - (1 - self.weight) * self.likest
+        return self.now
 
     def take(self, place: int) -> None:
-        like = self.vectors @ self.vectors[place]
-        self.likest = like if self.likest is None else np.maximum(self.likest, like)
+        np.maximum(self.likest, self.vectors @ self.vectors[place], out=self.likest)
+        self.now = self.relevance - (1 - self.weight) * self.likest
 
 
 class _Volume:

@@ -48,6 +48,8 @@ class Retriever:
         self.together = told["together"]
         self.outputs = [each.name for each in self.session.get_outputs()]
         self.n_items = len(ties)
+        self.by_tie = np.argsort(ties)
+        self.worth = 1.0 / (DAMPING + 1 + np.arange(len(ties)))
 
     def candidates(self, asked: Sequence[Asked]) -> list[Retrieved]:
         """In the order asked."""
@@ -100,21 +102,21 @@ class Retriever:
     def _fused(self, lists: list[Codes]) -> tuple[Codes, Codes]:
         """At most `depth` items by the sum of 1 / (60 + rank), equals by ties, then what fallbacks have, where the others leave room; and a
         bit for each source that gave them."""
-        scores, bits, depth = np.zeros(self.n_items), np.zeros(self.n_items, np.int64), self.told["depth"]
+        scores, bits, depth = np.zeros(self.n_items), np.zeros(self.n_items, np.int64), self.told["depth"]  # by their order among equals
         for place, found in enumerate(lists):
             if self.names[place] not in self.told["fallbacks"]:
-                scores[found] += 1.0 / (DAMPING + 1 + np.arange(len(found)))
-                bits[found] |= 1 << place
-        items = np.flatnonzero(bits)
-        order = items[np.lexsort((self.ties[items], -scores[items].round(12)))]
+                at = self.ties[found]
+                scores[at] += self.worth[: len(found)]
+                bits[at] |= 1 << place
+        there = np.flatnonzero(bits)
+        order = there[np.argsort(-scores[there].round(12), kind="stable")][:depth]
         for name in self.told["fallbacks"]:
             if len(order) >= depth:
                 break
-            found = lists[self.names.index(name)]
-            order = np.concatenate([order, found[bits[found] == 0]])
-            bits[found] |= 1 << self.names.index(name)
-        order = order[:depth]
-        return order, bits[order]
+            at = self.ties[lists[self.names.index(name)]]
+            order = np.concatenate([order, at[bits[at] == 0]])[:depth]
+            bits[at] |= 1 << self.names.index(name)
+        return self.by_tie[order], bits[order]
 
     def _given(self, items: Codes, bits: Codes, lists: list[Codes], whole: dict[int, Any]) -> dict[str, Floats]:
         if not self.told["scores"]:
