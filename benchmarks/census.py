@@ -1,6 +1,7 @@
-"""Which of RecBole's models run: each trains an epoch, scores, is saved and loaded; the table of docs/zoo.md is written from what happened.
+"""Which of RecBole's models run: each trains an epoch, scores, is saved and loaded, and exported; the table of docs/zoo.md is written from what
+happened.
 
-`python -m benchmarks.census` (or `make zoo`); a made-up log of 60 people and 110 items, with features of both, one thread, a minute or two.
+`python -m benchmarks.census` (or `make zoo`); a made-up log of 60 people and 110 items, with features of both, one thread, ten minutes.
 """
 
 import contextlib
@@ -18,11 +19,14 @@ import torch
 from torch.nn.functional import one_hot
 
 from workbench.data import Interactions, Side
-from workbench.errors import RequestError
+from workbench.errors import NotApplicable, RequestError, WorkError
 from workbench.files import whole_file
 from workbench.models import create, fit
 from workbench.models.recbole import FAMILY, NOTES, SUPPORTED
 from workbench.models.recbole.settings import settings_of
+from workbench.promotion.export import RetrieverGraph, export_retriever
+from workbench.promotion.graphs import graph_of
+from workbench.serving.retrieve import session
 from workbench.testing import latent_log
 from workbench.training import Learning
 from workbench.training.device import threads
@@ -40,6 +44,8 @@ class Found:
     """Why not."""
     strangers: bool = False
     """Serves people it never trained on."""
+    onnx: str = ""
+    """Whether ONNX Runtime scores as it does: "yes", or what came of it."""
     seconds: float = 0.0
 
 
@@ -71,7 +77,32 @@ def attempt(name: str, log: Interactions, side: Side) -> Found:
         return Found(name, False, str(error).removeprefix(f"recbole:{name} ").rstrip("."))
     except Exception as error:
         return Found(name, False, f"{type(error).__name__}: {' '.join(str(error).split())[:120]}")
-    return Found(name, True, strangers=model.inductive, seconds=time.perf_counter() - start)
+    return Found(name, True, strangers=model.inductive, onnx=exported(model, log), seconds=time.perf_counter() - start)
+
+
+def exported(model: Any, log: Interactions) -> str:
+    """Everybody scored by the graph, at once and one alone, beside the model's own scores."""
+    batch = log.batch(torch.arange(PEOPLE))
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "retriever.onnx"
+            export_retriever(path, RetrieverGraph([graph_of(model)], [None], torch.arange(ITEMS), 5, scores=True).eval())
+            running = session(path.read_bytes())
+    except NotApplicable as error:
+        return f"no: it {str(error).partition(': it ')[2].rstrip('.')}"
+    except WorkError:
+        return "no: its operations do not convert"
+    longest = int(batch.lengths.max())
+    history = torch.zeros(PEOPLE, longest, dtype=torch.int64)
+    history[batch.rows, torch.arange(len(batch.items)) - batch.offsets[batch.rows]] = batch.items
+    told = {"user": batch.users, "history": history, "lengths": batch.lengths, "seen": torch.full((PEOPLE, 1), -1)}
+    inputs = [each.name for each in running.get_inputs()]
+    for some in (torch.arange(PEOPLE), torch.tensor([7])):
+        found = running.run(["scores.0"], {name: told[name][some].numpy() for name in inputs})[0]
+        wanted = model.score(batch.select(some))
+        if not torch.allclose(torch.from_numpy(found), wanted, rtol=1e-4, atol=1e-5 * float(wanted.abs().max())):
+            return "no: its graph scores otherwise"
+    return "yes"
 
 
 def table(found: list[Found]) -> str:
@@ -79,13 +110,14 @@ def table(found: list[Found]) -> str:
     lines = [
         f"{len(running)} of {len(found)} run, {len(noted)} of them with a note; {len(SUPPORTED)} are supported.",
         "",
-        "| model | family | | strangers | note |",
-        "|---|---|---|---|---|",
+        "| model | family | | strangers | ONNX | note |",
+        "|---|---|---|---|---|---|",
     ]
     for each in sorted(found, key=lambda each: (not each.runs, each.name not in SUPPORTED, list(FAMILY).index(each.name))):
         state = "supported" if each.name in SUPPORTED else "runs" if each.runs else "does not"
         served = "yes" if each.strangers else "no" if each.runs else ""
-        lines.append(f"| {each.name} | {FAMILY[each.name]} | {state} | {served} | {NOTES.get(each.name, '') if each.runs else each.why} |")
+        note = NOTES.get(each.name, "") if each.runs else each.why
+        lines.append(f"| {each.name} | {FAMILY[each.name]} | {state} | {served} | {each.onnx} | {note} |")
     return "\n".join(lines)
 
 

