@@ -170,7 +170,7 @@ def _export(path: Path, graph: nn.Module, example: Any, inputs: Sequence[str], o
 def write_onnx(path: Path, made: Any) -> None:
     """Checked, in one file, without what the exporter says of this machine."""
     _forget(made.graph)
-    made.doc_string = ""
+    made.doc_string, made.graph.name = "", "graph"  # a converter draws one
     del made.metadata_props[:]
     for function in made.functions:
         function.doc_string = ""

@@ -32,7 +32,7 @@ def golden_requests(data: Dataset, learnt: Interactions, as_of: int, seed: int =
     weights = (learnt.events_per_item + 1).double().numpy()
     unmet = np.flatnonzero(learnt.events_per_item.numpy() == 0)
     for number in range(STRANGERS):
-        length = (0, 1, 2, 3, 5, 20, 60, min(LONG, data.n_items // 2))[number % 8]
+        length = min((0, 1, 2, 3, 5, 20, 60, min(LONG, data.n_items // 2))[number % 8], data.n_items)
         codes = draw.choice(data.n_items, length, replace=False, p=weights / weights.sum())
         if number % 16 >= 8 and len(unmet) and length:  # with one that nobody had in training
             codes[-1] = unmet[number % len(unmet)]

@@ -7,13 +7,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from workbench.data import Dataset, Holdout, Split, side_information
 from workbench.data.interactions import offsets_of
 from workbench.errors import NotApplicable, RequestError, names_in
 from workbench.evaluation import Evaluation, evaluate_calibration, evaluate_lists
 from workbench.evaluation.ranking import NOTHING
-from workbench.features import Asked, Feature, Tables, build_features
+from workbench.features import Asked, Feature, FeatureFrame, Tables, build_features
 from workbench.features.catalogue import GROUPS
 from workbench.models import HasVectors, Recommender, create, learns, parse_name
 from workbench.policy import Facts, Policy, Pool, parse_policy, policy_text
@@ -196,8 +197,10 @@ class System:
         rows = torch.nonzero((found != NOTHING).any(1))[:, 0]
         some, items = requests.select(rows), found[rows].clamp(min=0)
         if isinstance(source, PersonVectors):
-            vectors = source.model.item_vectors()
-            told = torch.bmm(vectors[items], source.model.person_vectors(some.asked)[:, :, None])[:, :, 0]
+            vectors, people = source.model.item_vectors(), source.model.person_vectors(some.asked)
+            if source.index.config.metric == "cosine":
+                vectors, people = normalize(vectors, dim=1), normalize(people, dim=1)
+            told = torch.bmm(vectors[items], people[:, :, None])[:, :, 0]
         else:
             assert isinstance(source, ScorerSource)
             told = source.scorer.score(some.asked).gather(1, items)
@@ -225,7 +228,7 @@ class System:
             moments=moments,
             offsets=offsets_of(lengths),
             items=found[shown],
-            features=build_features(self.definitions, self.tables, asked, allowed=self.spec.sensitive),
+            features=self._features(asked),
             labels=torch.zeros(len(rows), len(TASKS), dtype=torch.bool),
             tasks=TASKS,
             n_relevant=torch.zeros_like(lengths),
@@ -235,6 +238,22 @@ class System:
         scores = torch.zeros(found.shape, dtype=torch.float64)
         scores[shown] = self.ranker.score(examples)
         return scores
+
+    def _features(self, asked: Asked) -> FeatureFrame:
+        """Of strangers, code -1, no column of the person's is known."""
+        assert self.tables is not None
+        known = Asked(asked.users.clamp(min=0), asked.items, asked.timestamps, asked.given)
+        own = {each.name for each in self.definitions if (each.entity, each.aggregation) == ("user", "attribute")}
+        if not own:
+            return build_features(self.definitions, self.tables, asked, allowed=self.spec.sensitive)
+        others = [each for each in self.definitions if each.name not in own]
+        frame = build_features(self.definitions, self.tables, known, allowed=self.spec.sensitive)
+        events = build_features(others, self.tables, asked, allowed=self.spec.sensitive)
+        values = frame.values.clone()  # noqa: PD011, no pandas
+        for place, each in enumerate(self.definitions):
+            column = frame.column(each.name).masked_fill(asked.users < 0, torch.nan) if each.name in own else events.column(each.name)
+            values[:, place] = column
+        return FeatureFrame(frame.definitions, values, frame.names)
 
     def evaluate(self, holdout: Holdout, moments: Tensor, data: Dataset, *, name: str, ks: Sequence[int]) -> Evaluation:
         """The lists of a holdout's people, judged; a look at it."""

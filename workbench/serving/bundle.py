@@ -84,9 +84,9 @@ class Bundle:
         check_files(folder, told)
         try:
             return cls(folder, told)
-        except (KeyError, TypeError, ValueError, OSError) as error:
-            if isinstance(error, RequestError):
-                raise
+        except (RequestError, WorkError):
+            raise
+        except Exception as error:  # ONNX Runtime, FAISS and Arrow have kinds of their own
             raise WorkError(f"{folder.name} cannot be read: {type(error).__name__}: {' '.join(str(error).split())}.") from error
 
     def __repr__(self) -> str:

@@ -78,7 +78,9 @@ def _with_none(name: str, column: Floats) -> Floats:
 class State:
     """What features need of the past. People and items by the codes of the data they are of; a person of code -1 is nobody."""
 
-    def __init__(self, told: Mapping[str, Any], streams: Sequence[Stream], groups: Mapping[str, tuple[Codes, Codes]], attributes: Any) -> None:
+    def __init__(
+        self, told: Mapping[str, Any], streams: Sequence[Stream], groups: Mapping[str, tuple[Codes, Codes]], attributes: Any
+    ) -> None:
         """groups: by grouping, the groups of the items one after another, and where each item's begin. attributes: by feature, float64."""
         self.told, self.streams, self.groups, self.attributes = told, streams, groups, attributes
         self.features: list[dict[str, Any]] = told["features"]

@@ -24,12 +24,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise RequestError(f"{folder} holds no bundle: it has no {MANIFEST}.") from None
     except (OSError, ValueError) as error:
         raise WorkError(f"{folder / MANIFEST} cannot be read: {' '.join(str(error).split())}.") from None
-    if not isinstance(told, dict) or not isinstance(told.get("schema"), int):
+    if not isinstance(told, dict) or type(told.get("schema")) is not int:
         raise WorkError(f"{folder / MANIFEST} is no manifest of a bundle: it has no schema.")
     if told["schema"] > SCHEMA:
         raise RequestError(f"{folder} has schema {told['schema']}, and this workbench reads up to {SCHEMA}: use a newer workbench.")
     if lacking := [name for name in FACTS if name not in told]:
         raise WorkError(f"{folder / MANIFEST} is no manifest of a bundle: it has no {lacking[0]}.")
+    if not isinstance(told["sha256"], dict):
+        raise WorkError(f"{folder / MANIFEST} is no manifest of a bundle: its sha256 is no table of hashes.")
     return told
 
 
@@ -45,7 +47,7 @@ def check_files(folder: Path, told: dict[str, Any]) -> None:
             raise WorkError(f"{folder.name}: {name} cannot be read ({error.strerror}), and {MANIFEST} names it.") from None
         if actual != expected:
             raise WorkError(f"{folder.name} is damaged: {name} hashes to {actual[:12]}…, {MANIFEST} says {str(expected)[:12]}….")
-    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()}
     if more := sorted(there - {*told["sha256"], MANIFEST}):
         raise WorkError(f"{folder.name} holds {more[0]}, which {MANIFEST} does not name.")
 
@@ -53,7 +55,7 @@ def check_files(folder: Path, told: dict[str, Any]) -> None:
 def inside(folder: Path, name: str) -> Path:
     """The file of a bundle that a manifest names. Raises WorkError for a name that leads out of it, a link, and a kind that no bundle has."""
     path = Path(name)
-    if path.is_absolute() or ".." in path.parts or not path.parts or "\\" in name:
+    if path.is_absolute() or ".." in path.parts or not path.parts or "\\" in name or "\0" in name:
         raise WorkError(f'{folder.name}: {MANIFEST} names "{name}", which leads out of the bundle.')
     if path.suffix not in SUFFIXES:
         raise WorkError(f'{folder.name}: {MANIFEST} names "{name}", and a bundle has no such files.')

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from workbench.errors import WorkError
 
 PARTS: dict[str, dict[int, str]] = {
-    "model": {7: "graph", 25: "function"},
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
-    "function": {7: "node"},
+    "function": {7: "node", 11: "attribute"},
     "node": {5: "attribute"},
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
     "sparse": {1: "tensor", 2: "tensor"},
@@ -17,12 +18,18 @@ NAME, ELSEWHERE, LOCATION = 8, 13, 14
 """Fields of a tensor: its name, where its data are, and whether they are elsewhere at all."""
 
 
+DEEPEST = 100
+"""Messages inside one another, as protobuf itself reads them."""
+
+
 def external_tensors(content: bytes) -> list[str]:
     """Names of the tensors whose data are in another file. Raises WorkError for what is no ONNX."""
-    return list(_of(memoryview(content), "model"))
+    return list(_of(memoryview(content), "model", 0))
 
 
-def _of(message: memoryview, kind: str) -> Iterator[str]:
+def _of(message: memoryview, kind: str, depth: int) -> Iterator[str]:
+    if depth > DEEPEST:
+        raise WorkError(f"a graph of the bundle is no ONNX: its messages are more than {DEEPEST} deep.")
     if kind == "tensor":
         fields = list(_fields(message))
         if any(number == ELSEWHERE or (number == LOCATION and value == 1) for number, value in fields):
@@ -33,7 +40,7 @@ def _of(message: memoryview, kind: str) -> Iterator[str]:
     for number, value in _fields(message):
         part = PARTS[kind].get(number)
         if part and not isinstance(value, int):
-            yield from _of(value, part)
+            yield from _of(value, part, depth + 1)
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
