@@ -1,5 +1,5 @@
-"""Which of RecBole's models run: each trains an epoch, scores, is saved and loaded, and exported; the table of docs/zoo.md is written from what
-happened.
+"""Which of RecBole's models run: each trains an epoch, scores, is saved and loaded, and exported; the table of docs/zoo.md is written
+from what happened.
 
 `python -m benchmarks.census` (or `make zoo`); a made-up log of 60 people and 110 items, with features of both, one thread, ten minutes.
 """

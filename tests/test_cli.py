@@ -104,7 +104,7 @@ PARAMETERS = "budget, candidates, dataset, device, epochs, k, models, refit, see
         ("tune ease --dataset ml-100k --budget 5 -p l2=1", "nothing is left to search for ease: l2 given."),
         ("tune mf --dataset ml-100k --budget 5 -p watch=recall@5", "watch = 'recall@5': a study watches the metric it is judged by"),
         ("tune mf --dataset ml-100k --budget 5 -p epochs", '-p "epochs" should be name=value.'),
-        ("promote", "argument COMMAND: invalid choice: 'promote'"),
+        ("promote", "the following arguments are required: RUN"),
         ("", "the following arguments are required: COMMAND"),
     ],
 )

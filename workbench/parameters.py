@@ -18,7 +18,7 @@ from workbench.data import REFITS, RULES, Card, load_card
 from workbench.data.card import FIRST_CLASS
 from workbench.data.rules import TIMELESS, make_rule
 from workbench.data.snapshot import catalogue_size
-from workbench.errors import RequestError, WorkError, names_in, unknown
+from workbench.errors import NotApplicable, RequestError, WorkError, names_in, unknown
 from workbench.evaluation import check_cutoff
 from workbench.evaluation.item_groups import POPULARITY
 from workbench.evaluation.popularity import BANDS
@@ -150,7 +150,10 @@ FILES = ("policy",)
 
 def _check_promotion(values: Mapping[str, Value]) -> None:
     """The surface has gates, and the parts of the challenger go together."""
-    gates = load_gates(str(values["dataset"]), str(values["surface"]))
+    try:
+        gates = load_gates(str(values["dataset"]), str(values["surface"]))
+    except NotApplicable:
+        return  # the page says so
     told = {name: str(values[name]) for name in ("ranker", "index", "policy")}
     make_spec(str(values["retriever"]), int(values["candidates"]), periods=int(values["periods"]), k=gates.places, **told)
 

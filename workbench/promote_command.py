@@ -28,7 +28,7 @@ def add_surface(parser: argparse.ArgumentParser) -> None:
 
 def promote(options: argparse.Namespace, given: Mapping[str, str]) -> int:
     """Exit code 1 when the gates say no: nothing is registered."""
-    from workbench.promotion.promote import challenger_of, promote_run, run_folder
+    from workbench.promote_run import challenger_of, promote_run, run_folder
     from workbench.runner import run
 
     folder, told = run_folder(options.run)
@@ -51,16 +51,21 @@ def promote(options: argparse.Namespace, given: Mapping[str, str]) -> int:
 
 
 def rollback(options: argparse.Namespace) -> int:
-    from workbench.serving.registry import Registry
+    from workbench.serving.registry import Registry, there_is_one
 
+    if not there_is_one():
+        raise RequestError(f"{options.dataset}/{options.surface} has no champion: nothing was promoted yet.")
     version = Registry().rollback(options.dataset, options.surface)
     print(f"{version.dataset}/{version.surface}: version {version.number} is champion again\n{os.path.relpath(version.folder)}")
     return 0
 
 
 def show_registry(options: argparse.Namespace) -> int:
-    from workbench.serving.registry import Registry
+    from workbench.serving.registry import Registry, there_is_one
 
+    if not there_is_one():
+        print("nothing was promoted yet")
+        return 0
     registry = Registry()
     found = [each for each in registry.surfaces() if options.dataset in (None, each[0])]
     print(f"registry: {registry.uri}")

@@ -18,7 +18,9 @@ from workbench.parameters import load_plans
 from workbench.reporting.record import read_run
 from workbench.runner import list_notebooks, notebook_parameters, run
 
-NAMES = ["01_data_audit", "02_retrieval", "03_ranking", "04_cold_start", "05_fairness", "06_reranking"]
+NAMES = ["01_data_audit", "02_retrieval", "03_ranking", "04_cold_start", "05_fairness", "06_reranking", "07_promotion"]
+FAST = ("01_data_audit", "02_retrieval", "06_reranking")
+"""Those of the suite that is run in `make test`; nbval runs every notebook there."""
 CHECKED_BY_NAME = {
     *("dataset", "k", "models", "split", "refit", "seed", "slices", "trainings", "windows", "epochs", "device"),
     *("sources", "candidates", "budget"),
@@ -26,6 +28,7 @@ CHECKED_BY_NAME = {
     *("methods", "depths", "texts", "worlds", "requests", "rounds"),
     *("people", "items", "least"),
     *("model", "steps", "by", "group", "aim", "most_lost", "policy"),
+    *("surface", "retriever", "ranker", "index", "baselines"),
 }
 
 
@@ -122,6 +125,8 @@ def run_suite(root, ml100k, *, shorter):
     shutil.copytree(ROOT / "notebooks", root / "notebooks", ignore=shutil.ignore_patterns(".*"))
     if shorter:
         shorten(root / "notebooks")
+        plans = (f'[{name}]\nneeds = ["{FAST[max(0, place - 1)]}"]\n' for place, name in enumerate(FAST))
+        (root / "notebooks" / "profiles.toml").write_text("".join(plans).replace(f'[{FAST[0]}]\nneeds = ["{FAST[0]}"]', f"[{FAST[0]}]"))
     done = subprocess.run(
         [sys.executable, "-m", "workbench.cli", "report", "--profile", "quick"],
         env={**os.environ, "WORKBENCH_HOME": str(root)},
@@ -135,7 +140,7 @@ def run_suite(root, ml100k, *, shorter):
 
 @pytest.fixture(scope="module")
 def suite(tmp_path_factory, ml100k):
-    """With fewer models than the notebooks' own defaults, with which `make notebooks-check` runs them."""
+    """Some of the notebooks, with fewer models than their own defaults, with which `make notebooks-check` runs all."""
     return run_suite(tmp_path_factory.mktemp("suite"), ml100k, shorter=True)
 
 
@@ -149,7 +154,7 @@ def test_the_suite_runs_from_nothing_to_an_index(suite):
     root, printed = suite
     assert printed.splitlines()[-1] == "reports/index.html"
     assert re.search(r"02_retrieval \(\d+ s\): .*NDCG@10 .*95 % interval", printed)
-    assert (root / "reports" / "index.html").read_text().count("report.html") == len(NAMES)
+    assert (root / "reports" / "index.html").read_text().count("report.html") == len(FAST)
     for report in (root / "reports").glob("*/*/report.html"):
         text = report.read_text()
         assert not re.search(r"<(?:script|link|iframe)\b|@import|url\(", text)
@@ -160,6 +165,11 @@ def test_the_suite_runs_from_nothing_to_an_index(suite):
     figures = ("field", "frontier", "learning", "over_time", "slices", "tradeoff")
     named = {"notebook.ipynb", "report.html", "run.json", "metrics.parquet", "slices.csv"}
     assert files == named | {f"figures/{name}.png" for name in figures}
+
+
+@pytest.mark.slow
+def test_every_page_has_its_figures(whole_suite):
+    root, _ = whole_suite
     figures = {
         "03_ranking": {"field", "funnel", "reliability", "slices"},
         "04_cold_start": {"curves", "exploration", "loop"},

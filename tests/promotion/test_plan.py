@@ -121,7 +121,6 @@ def test_a_slice_by_its_label_is_one_group():
     assert [(gate.name, gate.n) for gate in found] == [("primary", 2000), ("gender: F", 500), ("everyone", 2000)]
 
 
-@pytest.mark.xfail(strict=True, reason="its docstring says nobody's, and it is a gate of its own")
 def test_people_whose_group_is_not_known_are_no_group():
     cells = [("F" if user % 4 == 0 else "M") if user % 5 else "" for user in range(2000)]
     data = tables(users={"gender": cells}, items={}, gender={"table": "users", "column": "gender"})
@@ -129,7 +128,6 @@ def test_people_whose_group_is_not_known_are_no_group():
     assert [gate.name for gate in found] == ["primary", "gender: M", "gender: F"]
 
 
-@pytest.mark.xfail(strict=True, reason="groups of validation are looked up by the label's ×, which is no name of a dimension")
 @pytest.mark.parametrize("text", ["gender x age", "gender × age: F, old"])
 def test_an_intersection_can_be_guarded(text):
     users = {

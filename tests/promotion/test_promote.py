@@ -17,8 +17,8 @@ from tests.reporting.test_html import RUN
 from workbench.cli import main
 from workbench.errors import RequestError, WorkError
 from workbench.policy import BASE, Policy, make_policy, policies_to_try, policy_of
-from workbench.promotion import promote
-from workbench.promotion.promote import challenger_of, policy_toml, promote_run, run_folder
+from workbench import promote_run as promote
+from workbench.promote_run import challenger_of, policy_toml, promote_run, run_folder
 from workbench.reporting.record import write_run
 from workbench.serving import manifest
 from workbench.serving.verify import Parity
@@ -87,7 +87,7 @@ def test_the_runs_that_these_tests_make_have_parameters_of_the_notebooks():
 def test_a_retriever_is_promoted_as_it_was_chosen():
     shared = {"dataset": "own", "split": "user_time", "refit": "train+valid", "seed": 3, "tuned": True, "epochs": 7}
     found = challenger("02_retrieval", RETRIEVAL, "ease")
-    assert found == {**shared, "retriever": "ease", "candidates": 100}
+    assert found == {**shared, "retriever": "ease", "candidates": 50}
     assert set(found) <= parameters_of("07_promotion")
     assert challenger("02_retrieval", {**RETRIEVAL, "candidates": 300}, "ease")["candidates"] == 300
 
@@ -97,7 +97,6 @@ def test_another_model_of_the_run_is_promoted_by_its_name():
     assert challenger("02_retrieval", RETRIEVAL, None, asked=f"{NAME}:mf")["retriever"] == "mf"
 
 
-@pytest.mark.xfail(strict=True, reason="rpartition: names of RecBole's models hold a colon")
 def test_a_model_whose_name_holds_a_colon_can_be_named(home):
     folder = home / "reports" / "02_retrieval" / NAME
     folder.mkdir(parents=True)
@@ -160,7 +159,6 @@ def test_what_items_were_grouped_by_is_found_again(tiny):
     assert policy_of(challenger("06_reranking", told, "at most 4 of a popularity")["policy"]).steps[0].by == "popularity"
 
 
-@pytest.mark.xfail(strict=True, raises=KeyError, reason="a traceback")
 def test_a_policy_that_was_not_tried_is_refused(monkeypatch):
     monkeypatch.setattr(promote, "load_dataset", lambda name: None)
     with pytest.raises(RequestError, match="MMR"):
@@ -244,6 +242,9 @@ class Recorded:
     def log_run(self, run, *of):
         self.calls.append(("log", run["run_id"], *of))
         return "mlflow1"
+
+    def check_rival(self, *of):
+        """Nobody was promoted in the meantime."""
 
     def promote(self, bundle, *of, replaces, lookup):
         self.calls.append(("promote", bundle, of, replaces, lookup))
@@ -477,7 +478,6 @@ def test_a_run_whose_surface_has_no_gates_is_refused_before_anything_runs(typed,
     assert said.startswith("workbench: tiny has no gates yet: write them down in datasets/gates/tiny.toml, ")
 
 
-@pytest.mark.xfail(strict=True, reason="candidates is at least 100, whatever the size of the catalogue")
 def test_a_choice_out_of_a_small_catalogue_can_be_promoted(tiny, home):
     from workbench.parameters import check_against_data
 

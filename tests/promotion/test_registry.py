@@ -283,17 +283,16 @@ def test_what_is_no_finite_number_is_left_out_and_named_and_a_run_is_logged_once
     assert run.info.status == "FINISHED"
     assert sorted(run.data.metrics.values()) == [0.125, 0.25, 0.75]
     assert run.data.metrics["ndcg_10/challenger"] == 0.25
-    assert run.data.tags["not_a_number"] == "map@5, mrr@5, recall@5"
+    assert run.data.tags["not_a_number"] == "map_5/challenger, mrr_5/challenger, recall_5/challenger"
     assert run.data.tags["workbench_run"] == RUN["run_id"]
     assert (run.data.params["k"], len(run.data.params["policy"])) == ("10", registry.MOST)
 
 
-@pytest.mark.xfail(strict=True, reason="named where it is finite for no model, only")
 def test_a_metric_that_is_finite_for_one_model_and_not_for_another_is_named_too(own, of):
     rows = [{"model": name, "name": "ndcg", "k": 10, "slice": "everyone", "value": value} for name, value in (("a", 0.5), ("b", math.nan))]
     run = own.client.get_run(own.log_run({**RUN, "metrics": rows}, *of))
     assert list(run.data.metrics) == ["ndcg_10/a"]
-    assert run.data.tags["not_a_number"] == "ndcg@10"
+    assert run.data.tags["not_a_number"] == "ndcg_10/b"
 
 
 def test_a_run_without_metrics_and_without_parameters_is_logged(own, of):
@@ -302,7 +301,6 @@ def test_a_run_without_metrics_and_without_parameters_is_logged(own, of):
     assert "not_a_number" not in run.data.tags
 
 
-@pytest.mark.xfail(strict=True, reason="it is found, empty, and taken for logged")
 def test_a_run_that_was_stopped_while_it_was_logged_is_logged_whole_the_next_time(own, of, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(own.client, "log_batch", stopping(own.client.log_batch, "before"))
@@ -390,7 +388,6 @@ def test_the_first_promotion_stopped_is_nobody_or_the_champion(own, of, bundle, 
     assert own.champion(*of).open()["name"] == "b"
 
 
-@pytest.mark.xfail(strict=True, reason="nobody removes .N.partial")
 def test_what_a_stopped_promotion_left_on_disk_is_gone_after_the_next(own, of, bundle, monkeypatch):
     a, b = bundle("a"), bundle("b")
     with monkeypatch.context() as patch:
@@ -414,7 +411,7 @@ def test_stopped_on_the_way_back_one_is_champion_and_going_on_works(own, of, bun
         patch.setattr(own.client, name, stopping(getattr(own.client, name), when, call))
         with pytest.raises(KeyboardInterrupt):
             own.rollback(*of)
-    back = (name, when) != ("set_registered_model_alias", "before")
+    back = name != "set_model_version_tag" and (name, when) != ("set_registered_model_alias", "before")
     assert own.champion(*of).number == (1 if back else 2)
     if not back:
         own.rollback(*of)
@@ -424,19 +421,28 @@ def test_stopped_on_the_way_back_one_is_champion_and_going_on_works(own, of, bun
     assert own.rollback(*of).number == 1
 
 
-@pytest.mark.xfail(strict=True, reason="it stays ready")
 def test_a_champion_that_was_taken_back_is_called_so_even_when_that_was_interrupted(own, of, bundle, monkeypatch):
     for text in "ab":
         own.promote(bundle(text), *of, {})
     with monkeypatch.context() as patch:
-        patch.setattr(own.client, "set_model_version_tag", stopping(own.client.set_model_version_tag, "before"))
+        patch.setattr(own.client, "set_registered_model_alias", stopping(own.client.set_registered_model_alias, "after"))
         with pytest.raises(KeyboardInterrupt):
             own.rollback(*of)
     own.promote(bundle("c"), *of, {})
     assert facts(own, of)[2][0] == WITHDRAWN
 
 
-@pytest.mark.xfail(strict=True, reason="an error of SQLAlchemy, which is none of MLflow")
+def test_a_champion_that_was_to_be_taken_back_and_was_not_is_ready(own, of, bundle, monkeypatch):
+    for text in "ab":
+        own.promote(bundle(text), *of, {})
+    with monkeypatch.context() as patch:
+        patch.setattr(own.client, "set_registered_model_alias", stopping(own.client.set_registered_model_alias, "before"))
+        with pytest.raises(KeyboardInterrupt):
+            own.rollback(*of)
+    own.promote(bundle("c"), *of, {}, replaces=2)
+    assert facts(own, of)[2][0] == READY
+
+
 def test_a_store_that_cannot_be_reached_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("WORKBENCH_HOME", str(tmp_path))
     (tmp_path / "reports").mkdir()

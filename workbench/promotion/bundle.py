@@ -7,7 +7,6 @@ from typing import Any
 
 import faiss
 import numpy as np
-
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch

@@ -1,11 +1,13 @@
-"""The model card of a bundle, README.md: what it is for, what it was made of, what was found, and what nobody knows; out of the evidence."""
+"""The model card of a bundle, README.md: what it is for, what it was made of, what was found, and what nobody knows; out of the
+evidence."""
 
+import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from workbench.data import Dataset, Split
+from workbench.data import Dataset
 from workbench.evaluation import Evaluation, Slice, label
 from workbench.evaluation.contrast import Contrast
 from workbench.promotion.decide import TOLD, Decision
@@ -15,7 +17,6 @@ from workbench.serving.verify import Parity
 def card(
     told: Mapping[str, Any],
     data: Dataset,
-    parts: Split,
     challenger: Evaluation,
     slices: Sequence[Slice],
     decision: Decision,
@@ -23,7 +24,8 @@ def card(
     measures: Mapping[str, float],
     metric: str,
 ) -> str:
-    """Markdown with the front matter of Hugging Face's model cards. told: the manifest. slices: of the test part, those that may be shown."""
+    """Markdown with the front matter of Hugging Face's model cards. told: the manifest. slices: of the test part, those that may be
+    shown."""
     made = told["made"]
     mean = _interval(challenger, metric, None)
     front = {
@@ -53,21 +55,23 @@ def card(
         yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip(),
         "---",
         "",
-        f"# {told['name']}: {made['system']}",
+        f"# {told['name']}: {_plain(made['system'])}",
         "",
-        decision.headline,
+        _plain(decision.headline),
         "",
         "## What it is for",
         "",
-        f"Lists of at most {told['lists']['k']} items for people on the surface {told['surface']}. Whom it cannot serve (nobody is known by that "
-        f"name, or nothing is known of them) gets what is popular, and the answer says so in `served_by`. It is not meant for other surfaces, "
+        f"Lists of at most {told['lists']['k']} items for people on the surface {told['surface']}. Whom it cannot serve (nobody is "
+        f"known by that "
+        f"name, or nothing is known of them) gets what is popular, and the answer says so in `served_by`. It is not meant for other "
+        f"surfaces, "
         "other data, or decisions about people.",
         "",
         "## What it was made of",
         "",
         f"- Data: {data.card.title}, snapshot `{made['snapshot']}`; licence: {data.card.licence}.",
         f"- Split: {split['rule']} (`{split['name']}`, seed {split['seed']}); models learnt from {split['refit']}.",
-        f"- Histories and features as they were at the end of the log, {made['as_of']} µs since 1970 UTC.",
+        f"- Histories and features as they were at the end of the log, {_day(made['as_of'])}.",
         f"- Code `{str(made['code']['commit'])[:12]}`{' with changes that are in no commit' if made['code']['diff_hash'] else ''}, "
         f"environment `{made['environment']}`, run `{made['run'] or 'none'}`.",
         "",
@@ -77,7 +81,7 @@ def card(
         "",
         _table(["gate", "result", "found", "asked"], [[each.name, TOLD[each.state], each.found, each.asked] for each in decision.results]),
         "",
-        f"Held against {decision.rival}; gates `{decision.gates}`.",
+        f"Held against {_plain(decision.rival)}; gates `{decision.gates}`.",
         "",
         "### For whom",
         "",
@@ -90,13 +94,21 @@ def card(
         "",
         "## What it cannot say",
         "",
-        "- Offline numbers are about what people found by themselves or by an earlier recommender, not about what they would do with these lists.",
-        f"- {len(challenger.users):,} people of one log were judged; intervals speak of other people like them, not of other times or other trainings.",
-        f"- It learnt nothing from after its training part, and knows nothing from after its log's end: lists grow stale until it is made anew.",
+        "- Offline numbers are about what people found by themselves or by an earlier recommender, not about what they would do with "
+        "these lists.",
+        f"- {len(challenger.users):,} people of one log were judged; intervals speak of other people like them, not of other times or "
+        f"other trainings.",
+        "- It learnt nothing from after its training part, and knows nothing from after its log's end: lists grow stale until it is "
+        "made anew.",
         f"- {int(challenger.served_by_fallback.sum()):,} of the people judged were served by the fallback.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _day(moment: int) -> str:
+    """moment: microseconds since 1970 UTC."""
+    return f"{datetime.datetime.fromtimestamp(moment / 1e6, datetime.UTC):%d %b %Y, %H:%M} UTC"
 
 
 def _interval(of: Evaluation, metric: str, which: Slice | None) -> str:
@@ -115,4 +127,9 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def _cell(text: object) -> str:
     """Escaped: names of groups are data."""
-    return str(text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    return _plain(text).replace("\\", "\\\\").replace("|", "\\|")
+
+
+def _plain(text: object) -> str:
+    """In one line, without tags: names of people's groups and of steps are data."""
+    return " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;")

@@ -74,8 +74,8 @@ def decide(
     *,
     names: tuple[str, str],
 ) -> Decision:
-    """rival: the champion, or the baseline where there is none; a text says why it cannot be held against the challenger. measures: by name,
-    see `MEASURES`; one that is not there is not known. names: of the challenger and the rival.
+    """rival: the champion, or the baseline where there is none; a text says why it cannot be held against the challenger. measures: by
+    name, see `MEASURES`; one that is not there is not known. names: of the challenger and the rival.
     """
     results = [_parity(parity)]
     if isinstance(rival, str):

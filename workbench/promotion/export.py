@@ -42,8 +42,9 @@ class RetrieverGraph(nn.Module):
         self.register_buffer("order", ties.argsort())
 
     def forward(self, user: Tensor, history: Tensor, lengths: Tensor, seen: Tensor) -> tuple[Tensor, ...]:
-        """user: int64 (batch,), -1 for strangers; history: int64 (batch, length), items, then anything; lengths: int64 (batch,); seen: int64
-        (batch, n), items, -1 for none. By model: items int64 (batch, depth), -1 after the last, their scores float32; the same of all."""
+        """user: int64 (batch,), -1 for strangers; history: int64 (batch, length), items, then anything; lengths: int64 (batch,); seen:
+        int64 (batch, n), items, -1 for none. By model: items int64 (batch, depth), -1 after the last, their scores float32; the same of
+        all."""
         n_items = len(self.order)
         hidden = torch.zeros(user.shape[0], n_items + 1).scatter(1, torch.where(seen < 0, n_items, seen), 1.0)[:, :n_items] > 0
         found: list[Tensor] = []

@@ -5,6 +5,7 @@ part is looked at.
 """
 
 import hashlib
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from workbench.data.power import POWER
-from workbench.errors import RequestError, unknown
+from workbench.errors import NotApplicable, RequestError, unknown
 from workbench.evaluation.exposure import SET_METRICS
 from workbench.evaluation.metrics import METRICS, split_name
 from workbench.paths import checked_name, home
@@ -35,7 +36,8 @@ class Primary(_Part):
     metric: str
     """Like ndcg@10."""
     must: Literal["be better", "not be worse"] = "be better"
-    """be better: the interval of the difference lies above 0. not be worse: it lies above -margin, where the reason is another, cost say."""
+    """be better: the interval of the difference lies above 0. not be worse: it lies above -margin, where the reason is another, cost
+    say."""
     margin: Annotated[float, Field(ge=0)] = 0.0
     effect: Annotated[float, Field(ge=0)] = 0.0
     """The improvement that is hoped for: a test that would too rarely show it is refused."""
@@ -96,13 +98,15 @@ def gates_path(dataset: str) -> Path:
 
 
 def load_gates(dataset: str, surface: str) -> Gates:
-    """Those of a surface. Raises RequestError, naming the file and the place, for gates that are not there or that nothing could pass."""
+    """Those of a surface. Raises NotApplicable for a data set that has none, RequestError, naming the file and the place, for a surface that is
+    not there and for gates that nothing could pass.
+    """
     path = gates_path(dataset)
     known = surfaces(dataset)
     if surface not in known:
         where = path.relative_to(home()).as_posix()
         if not known:
-            raise RequestError(
+            raise NotApplicable(
                 f"{dataset} has no gates yet: write them down in {where}, before there is anything to promote; docs/promotion.md."
             )
         raise unknown(f"surface in {where}", surface, known)
@@ -132,19 +136,26 @@ def _checked(raw: Any, where: str) -> Gates:
         reason = first["msg"].removeprefix("Value error, ")
         raise RequestError(f"{where}{', ' + place if place else ''}: {reason[:1].lower()}{reason[1:]}.") from None
     for metric in gates.metrics:
-        name, _, k = metric.partition("@")
-        if name not in METRICS and name not in SET_METRICS:
-            raise unknown(f"metric ({where})", name, [*METRICS, *SET_METRICS])
-        if not k.isdigit() or not 1 <= int(k) <= gates.places:
-            raise RequestError(
-                f'{where}: metric = "{metric}" should be a metric at a cut-off of the list\'s {gates.places} places, like ndcg@10.'
-            )
+        _check_metric(metric, gates.places, where)
     for each in gates.guardrail:
         if each.measure and each.measure not in MEASURES:
             raise unknown(f"measure ({where})", each.measure, MEASURES)
+        if each.slice.strip() == "all":
+            raise RequestError(f"{where}: a guardrail names the slice or the dimension that it guards, not all of them.")
+        if each.slice and split_name(each.metric)[0] in SET_METRICS:
+            raise RequestError(f"{where}: {each.metric} is of all lists together, and has no slice.")
     if split_name(gates.primary.metric)[0] in SET_METRICS:
         raise RequestError(f"{where}: the primary metric is one of people, and {gates.primary.metric} is of all lists together.")
     return gates
+
+
+def _check_metric(metric: str, places: int, where: str) -> None:
+    name, _, k = metric.partition("@")
+    known = [*(each for each, of in METRICS.items() if of.needs != "vectors"), *SET_METRICS]
+    if name not in known:
+        raise unknown(f"metric ({where})", name, known)
+    if not re.fullmatch("[1-9][0-9]{0,4}", k) or int(k) > places:
+        raise RequestError(f'{where}: metric = "{metric}" should be a metric at a cut-off of the list\'s {places} places, like ndcg@10.')
 
 
 def gates_hash(gates: Gates) -> str:

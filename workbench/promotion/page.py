@@ -27,11 +27,11 @@ from workbench.promotion.decide import Decision, decide
 from workbench.promotion.gates import Gates
 from workbench.promotion.plan import Planned
 from workbench.promotion.quantise import quantised
-from workbench.serving.registry import Registry, Version, tracking_uri
 from workbench.promotion.replay import Replayed, learnt_from_the_judged, replay
 from workbench.promotion.system import Spec, System, Trained, judged, make_spec, moments_of, train_system
 from workbench.retrieval import Requests
 from workbench.serving import Bundle
+from workbench.serving.registry import Registry, Version, there_is_one
 from workbench.serving.verify import Parity, compared, verify_bundle
 
 DECISION = "decision.json"
@@ -67,8 +67,7 @@ def strongest(names: str, like: Entry, data: Dataset, parts: Split, ks: Sequence
 
 def champion_of(dataset: str, surface: str) -> Version | None:
     """None where there is none, or no registry yet."""
-    uri = tracking_uri()
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+    if not there_is_one():
         return None
     return Registry().champion(dataset, surface)
 
@@ -89,8 +88,8 @@ class Contest:
 
 
 def hold(entry: Entry, baseline: Entry, champion: Version | None, data: Dataset, parts: Split, surface: str, ks: Sequence[int]) -> Contest:
-    """The challenger exported, proved and judged on test through its bundle; beside it the champion's bundle, or the baseline where there is
-    no champion.
+    """The challenger exported, proved and judged on test through its bundle; beside it the champion's bundle, or the baseline where
+    there is no champion.
     """
     system = entry.trained.late
     bundle = write_bundle(_folder(), system, data, parts, surface=surface, run=_run())
@@ -181,13 +180,13 @@ def decided(contest: Contest, gates: Gates, planned: Sequence[Planned]) -> Decis
     return decide(gates, planned, contest.challenger, contest.rival, contest.measures, list(contest.parity.values()), names=names)
 
 
-def finish(contest: Contest, decision: Decision, data: Dataset, parts: Split, slices: Sequence[Slice], metric: str) -> str:
+def finish(contest: Contest, decision: Decision, data: Dataset, slices: Sequence[Slice], metric: str) -> str:
     """The model card, which is returned, and the decision, into the bundle; and the decision beside it, for `workbench promote`."""
     bundle, told = contest.bundle, {name: value for name, value in contest.bundle.manifest.items() if name not in ("sha256", "inputs")}
     told["gates"] = decision.as_json()
     told["parity"] = {name: each.as_json() for name, each in contest.parity.items()}
     told["measures"] = {name: value for name, value in contest.measures.items() if np.isfinite(value)}
-    text = card(told, data, parts, contest.challenger, slices, decision, contest.parity, told["measures"], metric)
+    text = card(told, data, contest.challenger, slices, decision, contest.parity, told["measures"], metric)
     (bundle.folder / "README.md").write_text(text, encoding="utf-8")
     write_manifest(bundle.folder, told)
     replaces = contest.champion.number if contest.champion else None

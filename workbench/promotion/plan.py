@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from workbench.data import Dataset, Holdout
+from workbench.data.groups import UNKNOWN
 from workbench.data.power import detectable_difference
 from workbench.errors import RequestError, unknown
 from workbench.evaluation import Evaluation, Slice, named_slices, split_name
@@ -74,11 +75,10 @@ def plan(gates: Gates, data: Dataset, test: Holdout, pair: tuple[Evaluation, Eva
     valid = pair[0].holdout
     for each in gates.guardrail:
         if each.metric and split_name(each.metric)[0] in METRICS:
+            early = {of.label: of for of in _slices(each.slice, data, valid) if of}
             for of in _slices(each.slice, data, test):
-                early = (
-                    None if of is None else next((one for one in _slices(of.dimension, data, valid) if one and one.label == of.label), None)
-                )
-                found.append(_planned(of.label if of else "everyone", each.metric, of, each.margin, 0.0, test, pair, early))
+                named = early.get(of.label) if of else None
+                found.append(_planned(of.label if of else "everyone", each.metric, of, each.margin, 0.0, test, pair, named))
     for gate in found:
         _check_power(gate, gates.power)
     return found
@@ -94,6 +94,10 @@ def _planned(
     pair: tuple[Evaluation, Evaluation],
     early: Slice | None,
 ) -> Planned:
+    if not METRICS[split_name(metric)[0]].applies_to(test):
+        raise RequestError(
+            f"the gate on {metric} ({name}) asks for more than one grade of liking, and here every liked item is liked alike."
+        )
     n = len(test.users) if of is None else int(of.members(test).sum())
     gaps = differences(*pair, metric, early)
     if (of is not None and early is None) or int((~gaps.isnan()).sum()) < 2 or n < 2:
@@ -109,7 +113,8 @@ def _check_power(gate: Planned, wanted: float) -> None:
     least = (NormalDist().inv_cdf(wanted) + Z) * gate.sd / math.sqrt(gate.n)
     what = f"an improvement of {gate.effect:g}" if gate.effect else f"an equal model through a margin of {gate.margin:g}"
     raise RequestError(
-        f"the gate on {gate.metric} ({gate.name}) has no power: {gate.n:,} people show {what} {gate.power:.0%} of the time, and {wanted:.0%} is "
+        f"the gate on {gate.metric} ({gate.name}) has no power: {gate.n:,} people show {what} {gate.power:.0%} of the time, and "
+        f"{wanted:.0%} is "
         f"asked for. Write down at least {math.ceil(least * 1000) / 1000:g}, or ask more people."
     )
 
@@ -118,9 +123,9 @@ def _slices(text: str, data: Dataset, holdout: Holdout) -> Sequence[Slice | None
     """Those that a guardrail means: one by its label, all of a dimension, or everyone. Groups without a name are nobody's."""
     if not text:
         return [None]
-    dimension, _, group = (part.strip() for part in text.partition(":"))
-    known = named_slices(data, holdout, dimension)
-    found = [each for each in known if not group or each.label == text]
+    dimension, _, group = (part.strip() for part in text.replace(" × ", " x ").partition(":"))
+    known = [each for each in named_slices(data, holdout, dimension) if UNKNOWN not in each.name.split(", ")]
+    found = [each for each in known if not group or each.name == group]
     if not found:
         raise unknown("slice to guard", text, [each.label for each in known])
     return found
@@ -145,8 +150,8 @@ class Characteristic:
 
 
 def characteristics(planned: Sequence[Planned], n: int, seed: int = 0) -> list[Characteristic]:
-    """Of promotions in which people are drawn, all gates for the same ones, n at a time, from those of validation, and the model is better or
-    worse by the same share of each metric. By normal intervals, to which the bootstrap's come near.
+    """Of promotions in which people are drawn, all gates for the same ones, n at a time, from those of validation, and the model is
+    better or worse by the same share of each metric. By normal intervals, to which the bootstrap's come near.
 
     What is not decided by people (coverage, time, size) is taken to pass.
     """

@@ -114,8 +114,8 @@ def _with_all_moments(bundle: Bundle, data: Dataset, folder: Path) -> Bundle:
 
 
 def learnt_from_the_judged(bundle: Bundle, data: Dataset, parts: Split, part: str = "test") -> int:
-    """Events that the bundle's models learnt from and that are judged, or came at a judged person's request or after it; of a split at one
-    moment for everyone, of anybody after that moment. Above 0 it cannot be held against what learnt less.
+    """Events that the bundle's models learnt from and that are judged, or came after a judged person's request; of a split at one moment
+    for everyone, of anybody from that moment on. Above 0 it cannot be held against what learnt less.
     """
     table = pq.read_table(inside(bundle.folder, "histories.parquet"))
     kept = table["learnt"].to_numpy(zero_copy_only=False)

@@ -84,8 +84,8 @@ def make_spec(
     policy: str = "",
     **told: Any,
 ) -> Spec:
-    """Out of a notebook's parameters. index: FAISS's name of one, or none; policy: a TOML text or the file it is in, or none. told: the other
-    fields of `Spec`. Raises RequestError for what does not go together.
+    """Out of a notebook's parameters. index: FAISS's name of one, or none; policy: a TOML text or the file it is in, or none. told: the
+    other fields of `Spec`. Raises RequestError for what does not go together.
     """
     text = policy_text(policy) if policy else ""
     spec = Spec(
@@ -165,11 +165,8 @@ class System:
         m = min(self.spec.candidates, requests.asked.n_items)
         found, _, given = retrieve(self.made, requests, m, self.ties, self.fusion)
         served = (found != NOTHING).any(1)
-        items, scores = found, torch.zeros(found.shape, dtype=torch.float64)
-        if self.ranker is not None:
-            scores = self._ranked(requests, moments, found, given)
-        else:
-            scores = self._retrieved_scores(requests, found)
+        items = found
+        scores = self._retrieved_scores(requests, found) if self.ranker is None else self._ranked(requests, moments, found, given)
         popular = self._popular(requests, items.shape[1])
         items = torch.where(served[:, None], items, popular)
         scores = torch.where(served[:, None], scores, -torch.arange(1.0, items.shape[1] + 1).double())
@@ -249,7 +246,7 @@ class System:
         others = [each for each in self.definitions if each.name not in own]
         frame = build_features(self.definitions, self.tables, known, allowed=self.spec.sensitive)
         events = build_features(others, self.tables, asked, allowed=self.spec.sensitive)
-        values = frame.values.clone()  # noqa: PD011, no pandas
+        values = frame.values.clone()
         for place, each in enumerate(self.definitions):
             column = frame.column(each.name).masked_fill(asked.users < 0, torch.nan) if each.name in own else events.column(each.name)
             values[:, place] = column
@@ -296,7 +293,8 @@ def train_system(spec: Spec, data: Dataset, parts: Split, engine: Engine | None 
 
 
 def _one_stage(spec: Spec, names: Sequence[str], data: Dataset, parts: Split, engine: Engine | None) -> Trained:
-    systems, side = {}, side_information(data)
+    systems: dict[str, System] = {}
+    side = side_information(data)
     if len(names) == 1:
         told: dict[str, Any] = {"how": How(engine=engine, side=side, epochs=spec.epochs), "ks": (spec.cutoff,)}
         popular = create("popularity").fit(parts.train)
@@ -354,4 +352,5 @@ def _two_stages(spec: Spec, names: Sequence[str], data: Dataset, parts: Split, e
 def moments_of(parts: Split, part: str, holdout: Holdout) -> Tensor:
     """int64 (n,), microseconds since 1970 UTC: when each person of a holdout asks, their first event of the part."""
     events = getattr(parts, part)
-    return events.timestamps[events.offsets[holdout.users]]
+    first: Tensor = events.timestamps[events.offsets[holdout.users]]
+    return first

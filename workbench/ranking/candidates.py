@@ -78,7 +78,7 @@ def _retrieved(stage: Stage, made: Made, k: int, users: Tensor, fusion: Fusion) 
     size = max(1, min(PEOPLE, SCORE_BYTES // (4 * stage.part.n_items)))
     found = [retrieve(made, Requests.of(stage.holdout, some), k, stage.holdout.ties, fusion) for some in users.split(size)]
     empty = torch.empty(0, k, dtype=torch.int64)
-    items, given_by = (torch.cat([empty, *(each[place] for each in found)]) for place in (0, 1))
+    items, given_by = torch.cat([empty, *(each[0] for each in found)]), torch.cat([empty, *(each[1] for each in found)])
     columns = {
         name: torch.cat([torch.empty(0, k, dtype=torch.float64), *(each[2][name] for each in found)]) for name in given_columns(made.names)
     }

@@ -62,8 +62,8 @@ def compare_runs(one: str, other: str, metrics: Sequence[str] = ()) -> list[Comp
 
 def side(text: str) -> Side:
     """A run and one of its models. Raises RequestError when there is no such run or model, or it holds no evaluation."""
-    where, colon, model = text.rpartition(":")
-    folder = folder_of(where if colon else text)
+    where, colon, model = text.partition(":")
+    folder = folder_of(where)
     try:
         run = read_run(folder)
     except (OSError, ValueError) as error:

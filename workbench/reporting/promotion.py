@@ -41,7 +41,8 @@ def gates_table(gates: Gates, planned: Sequence[Planned]) -> Table:
         if each.measure:
             rows.append({"gate": each.measure, "asked": f"at most {each.most:g}: {MEASURES[each.measure]}"})
     caption = (
-        f"{gates.because} The first is primary; the others are guardrails, each of which must hold. Detectable: the smallest true difference "
+        f"{gates.because} The first is primary; the others are guardrails, each of which must hold. Detectable: the smallest true "
+        f"difference "
         f"that this many people show with 80 % power, from how much two models differ over people of validation. A gate that passes fewer "
         f"than {gates.power:.0%} of those it should is refused."
     )
@@ -63,8 +64,10 @@ def characteristics_table(found: Sequence[Characteristic], planned: Sequence[Pla
         for each in found
     ]
     caption = (
-        f"2,000 simulated promotions: people drawn from validation, as many as are judged, better or worse by that share of every metric. A gate "
-        f"on {label(planned[0].metric)} that must lie {'above 0' if not planned[0].margin else f'above -{planned[0].margin:g}'} is passed by "
+        f"2,000 simulated promotions: people drawn from validation, as many as are judged, better or worse by that share of every "
+        f"metric. A gate "
+        f"on {label(planned[0].metric)} that must lie {'above 0' if not planned[0].margin else f'above -{planned[0].margin:g}'} is "
+        f"passed by "
         "chance where nothing changed as often as the first row says. Coverage, time and size are taken to hold."
     )
     return Table(pd.DataFrame(rows), caption)
@@ -85,8 +88,10 @@ def parity_table(contest: Contest) -> Table:
         for name, each in contest.parity.items()
     ]
     caption = (
-        "ONNX Runtime and NumPy against torch, on the same requests: people of the log, strangers with short, long and empty histories, items "
-        "nobody had in training; and everybody who is judged, at their own moment. Up to ties: items swapped only where scores are equal as "
+        "ONNX Runtime and NumPy against torch, on the same requests: people of the log, strangers with short, long and empty histories, "
+        "items "
+        "nobody had in training; and everybody who is judged, at their own moment. Up to ties: items swapped only where scores are "
+        "equal as "
         "far as 32 bits say. The golden requests ship with the bundle; `workbench verify` asks them again."
     )
     return Table(pd.DataFrame(rows), caption)
@@ -104,8 +109,10 @@ def decision_table(decision: Decision) -> Table:
         for each in decision.results
     ]
     caption = (
-        f"{decision.challenger} against {decision.rival}, on the test part. Pass: the whole interval is where it was asked to be; fail: none of "
-        "it is; otherwise these people cannot tell, which is no pass. Each interval holds by itself: all gates must pass, so none needs to be "
+        f"{decision.challenger} against {decision.rival}, on the test part. Pass: the whole interval is where it was asked to be; fail: "
+        f"none of "
+        "it is; otherwise these people cannot tell, which is no pass. Each interval holds by itself: all gates must pass, so none needs "
+        "to be "
         f"corrected for the others. Gates {decision.gates}."
     )
     return Table(pd.DataFrame(rows), caption)

@@ -193,4 +193,5 @@ class _Request:
                 return np.where(first + each["delay"] >= moment - each["window"], found, np.nan) if each["window"] else found
             case "last":
                 return np.where(stream.times[rows] >= moment - each["window"], first, np.nan) if each["window"] else first
-        return np.nan_to_num(table[:, other[0]] * np.exp2((first - moment) / each["half_life"]))
+        decayed: Floats = np.nan_to_num(table[:, other[0]] * np.exp2((first - moment) / each["half_life"]))
+        return decayed

@@ -53,7 +53,8 @@ def check_files(folder: Path, told: dict[str, Any]) -> None:
 
 
 def inside(folder: Path, name: str) -> Path:
-    """The file of a bundle that a manifest names. Raises WorkError for a name that leads out of it, a link, and a kind that no bundle has."""
+    """The file of a bundle that a manifest names. Raises WorkError for a name that leads out of it, a link, and a kind that no bundle
+    has."""
     path = Path(name)
     if path.is_absolute() or ".." in path.parts or not path.parts or "\\" in name or "\0" in name:
         raise WorkError(f'{folder.name}: {MANIFEST} names "{name}", which leads out of the bundle.')

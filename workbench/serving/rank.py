@@ -35,4 +35,5 @@ class Ranker:
             return None
         if told["method"] == "platt":
             return np.asarray(1 / (1 + np.exp(-np.clip(told["slope"] * scores + told["offset"], -700, 700))))
-        return np.interp(scores, told["scores"], told["chances"])
+        found: Floats = np.interp(scores, told["scores"], told["chances"])
+        return found

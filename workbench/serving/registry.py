@@ -54,7 +54,8 @@ class Version:
         return f"version {self.number}{marks}  {'  '.join(told)}"
 
     def open(self) -> Bundle:
-        """Its bundle. Raises WorkError, with both hashes, where the manifest is not the one that was registered, and as `Bundle.open` does."""
+        """Its bundle. Raises WorkError, with both hashes, where the manifest is not the one that was registered, and as `Bundle.open`
+        does."""
         try:
             actual = sha256_of(self.folder / MANIFEST)
         except OSError:
@@ -75,6 +76,12 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'reports' / 'mlflow.db'}"
 
 
+def there_is_one() -> bool:
+    """Whether anything was ever promoted here; a store elsewhere is asked itself."""
+    uri = tracking_uri()
+    return not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///")).exists()
+
+
 class Registry:
     """Of all data sets and surfaces. What changes it holds a lock on this machine."""
 
@@ -85,7 +92,6 @@ class Registry:
             logging.getLogger(name).setLevel(logging.ERROR)
         os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")  # else it prints each table that it makes
         from mlflow import MlflowClient  # takes seconds
-        from mlflow.exceptions import MlflowException
 
         self.uri = tracking_uri()
         (home() / "reports").mkdir(exist_ok=True)
@@ -93,7 +99,7 @@ class Registry:
             with self.locked():
                 self.client = MlflowClient(self.uri, self.uri)
                 self.client.search_registered_models(max_results=1)
-        except (MlflowException, OSError) as error:
+        except Exception as error:  # of MLflow, of SQLAlchemy, of what lies beneath
             raise WorkError(f"the registry at {self.uri} cannot be reached: {' '.join(str(error).split())[:300]}") from error
 
     @contextlib.contextmanager
@@ -129,7 +135,7 @@ class Registry:
         return next((each for each in self.versions(dataset, surface) if CHAMPION in each.aliases), None)
 
     def promote(
-        self, bundle: Path, dataset: str, surface: str, tags: Mapping[str, str], *, replaces: int | None | str = "any", lookup: str = ""
+        self, bundle: Path, dataset: str, surface: str, tags: Mapping[str, str], *, replaces: int | str | None = "any", lookup: str = ""
     ) -> Version:
         """The bundle, copied, as the new champion; the old one is `previous`.
 
@@ -141,18 +147,15 @@ class Registry:
             self._settle(dataset, surface)
             before = self.champion(dataset, surface)
             number = before.number if before else None
-            if replaces not in ("any", number):
-                raise RequestError(
-                    f"{dataset}/{surface}: the champion is {f'version {number}' if number else 'nobody'}, and the challenger was held against "
-                    f"{f'version {replaces}' if replaces else 'a baseline'}. {lookup}"
-                )
+            self.check_rival(dataset, surface, replaces, lookup)
             self._make(name, dataset, surface)
             told = {**tags, "state": WRITING, "manifest_sha256": sha256_of(bundle / MANIFEST), "replaces": str(number or "")}
             made = self.client.create_model_version(name, source=str(folder), tags={key: _short(text) for key, text in told.items()})
             version = int(made.version)
             folder.mkdir(parents=True, exist_ok=True)
+            for left in folder.glob(".*.partial"):  # of promotions that were killed
+                shutil.rmtree(left, ignore_errors=True)
             partial = folder / f".{version}.partial"
-            shutil.rmtree(partial, ignore_errors=True)
             try:
                 shutil.copytree(bundle, partial)
                 publish_folder(partial, folder / str(version))
@@ -161,6 +164,15 @@ class Registry:
             self.client.set_model_version_tag(name, str(version), "state", READY)
             self._crown(name, version, number)
         return next(each for each in self.versions(dataset, surface) if each.number == version)
+
+    def check_rival(self, dataset: str, surface: str, replaces: int | str | None, lookup: str) -> None:
+        """Raises RequestError where the champion is not who the challenger was held against; see `promote`."""
+        now = self.champion(dataset, surface)
+        number = now.number if now else None
+        if replaces not in ("any", number):
+            champion = f"version {number}" if number else "nobody"
+            rival = f"version {replaces}" if replaces else "a baseline"
+            raise RequestError(f"{dataset}/{surface}: the champion is {champion}, and the challenger was held against {rival}. {lookup}")
 
     def rollback(self, dataset: str, surface: str) -> Version:
         """The version that the champion replaced is champion again. Raises RequestError where there is none, WorkError where its bundle is
@@ -177,37 +189,45 @@ class Registry:
                 raise RequestError(f"{dataset}/{surface}: version {now.number} replaced nobody, so there is nothing to go back to.")
             back.open()
             name = _name(dataset, surface)
-            self._crown(name, back.number, int(back.tags.get("replaces") or 0) or None)
-            self.client.set_model_version_tag(name, str(now.number), "state", WITHDRAWN)
             self.client.set_model_version_tag(name, str(now.number), "withdrawn", _now())
+            self.client.set_model_version_tag(name, str(now.number), "state", WITHDRAWN)
+            self._crown(name, back.number, int(back.tags.get("replaces") or 0) or None)
         return next(each for each in self.versions(dataset, surface) if each.number == back.number)
 
     def log_run(self, run: Mapping[str, Any], dataset: str, surface: str) -> str:
         """A run's parameters and metrics, into the experiment of the surface; returns MLflow's id of it. A run that is there already is not
         logged twice. What is no finite number is left out and named in a tag.
         """
+        with self.locked():
+            experiment = self._experiment(_name(dataset, surface))
+            found = self.client.search_runs([experiment], f"tags.workbench_run = '{run['run_id']}'", max_results=10)
+            for each in found:
+                if each.info.status == "FINISHED":
+                    return str(each.info.run_id)
+                self.client.delete_run(each.info.run_id)  # whoever began it was stopped
+            return self._logged(run, experiment)
+
+    def _experiment(self, name: str) -> str:
+        known = self.client.get_experiment_by_name(name)
+        place = (home() / "reports" / "mlflow").as_uri()
+        return str(known.experiment_id if known else self.client.create_experiment(name, artifact_location=place))
+
+    def _logged(self, run: Mapping[str, Any], experiment: str) -> str:
         from mlflow.entities import Metric, Param
 
-        name = _name(dataset, surface)
-        with self.locked():
-            known = self.client.get_experiment_by_name(name)
-            place = (home() / "reports" / "mlflow").as_uri()
-            experiment = known.experiment_id if known else self.client.create_experiment(name, artifact_location=place)
-        found = self.client.search_runs([experiment], f"tags.workbench_run = '{run['run_id']}'", max_results=1)
-        if found:
-            return str(found[0].info.run_id)
         tags = {"workbench_run": run["run_id"], "notebook": run["notebook"], "snapshot": run["dataset"]["snapshot"]}
-        made = self.client.create_run(experiment, run_name=run["run_id"], tags=tags)
-        finite = [row for row in run["metrics"] if row["value"] is not None and math.isfinite(row["value"])]
-        lost = sorted({f"{row['name']}@{row['k']}" for row in run["metrics"]} - {f"{row['name']}@{row['k']}" for row in finite})
-        metrics = [Metric(_metric_name(row), float(row["value"]), 0, 0) for row in finite if row["slice"] == "everyone"]
+        made = str(self.client.create_run(experiment, run_name=run["run_id"], tags=tags).info.run_id)
+        rows = [row for row in run["metrics"] if row["slice"] == "everyone"]
+        finite = [row for row in rows if row["value"] is not None and math.isfinite(row["value"])]
+        lost = sorted({_metric_name(row) for row in rows} - {_metric_name(row) for row in finite})
+        metrics = [Metric(_metric_name(row), float(row["value"]), 0, 0) for row in finite]
         parameters = [Param(key, _short(str(value))) for key, value in run["parameters"].items()]
         for start in range(0, max(1, len(metrics)), 900):
-            self.client.log_batch(made.info.run_id, metrics=metrics[start : start + 900], params=parameters if not start else [])
+            self.client.log_batch(made, metrics=metrics[start : start + 900], params=parameters if not start else [])
         if lost:
-            self.client.set_tag(made.info.run_id, "not_a_number", _short(", ".join(lost)))
-        self.client.set_terminated(made.info.run_id)
-        return str(made.info.run_id)
+            self.client.set_tag(made, "not_a_number", _short(", ".join(lost)))
+        self.client.set_terminated(made)
+        return made
 
     def _aliases(self, name: str) -> dict[str, int]:
         return {alias: int(number) for alias, number in self.client.get_registered_model(name).aliases.items()}
@@ -231,8 +251,8 @@ class Registry:
             self.client.delete_registered_model_alias(name, PREVIOUS)
 
     def _settle(self, dataset: str, surface: str) -> None:
-        """What promotions that were stopped left: a version that was written whole is ready, one that was not is interrupted, and `previous`
-        is whom the champion replaced."""
+        """What promotions that were stopped left: a version that was written whole is ready, one that was not is interrupted, and
+        `previous` is whom the champion replaced."""
         name = _name(dataset, surface)
         versions = self.versions(dataset, surface)
         for each in versions:
@@ -241,6 +261,8 @@ class Registry:
                 self.client.set_model_version_tag(name, str(each.number), "state", READY if whole else INTERRUPTED)
         for each in versions:
             if CHAMPION in each.aliases:
+                if each.state == WITHDRAWN:  # stopped before another was crowned
+                    self.client.set_model_version_tag(name, str(each.number), "state", READY)
                 before = int(each.tags.get("replaces") or 0) or None
                 if self._aliases(name).get(PREVIOUS) != before:
                     self._set_previous(name, before)

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import math
+import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,11 +32,14 @@ SCHEMA = pa.schema(
     ]
 )
 TOGETHER = 1024
+LATEST = 2**61
+"""Microseconds either side of 1970 that anything here reckons with."""
 
 
 def score_file(bundle: Bundle, source: Path, target: Path, *, k: int | None = None, trace: bool = False) -> tuple[int, int]:
     """Requests and rows written. The format is that of the file's name: Parquet, CSV or JSON Lines. source: columns user_id, and if wanted
-    history (a list of item ids, in CSV as JSON) and timestamp (microseconds since 1970 UTC, or ISO 8601). target: there whole or not at all.
+    history (a list of item ids, in CSV as JSON) and timestamp (microseconds since 1970 UTC, or ISO 8601). target: there whole or not at
+    all.
 
     Raises RequestError, naming the row, for requests that cannot be read.
     """
@@ -60,37 +65,63 @@ def read_requests(source: Path) -> Iterator[Request]:
     """Raises RequestError, naming the row, counted from 1 without a header."""
     try:
         rows = _read(source)
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError, csv.Error) as error:
         raise RequestError(f"--input {source} cannot be read: {' '.join(str(error).split())}.") from None
     for number, row in enumerate(rows, start=1):
         where = f"{source.name}, row {number}"
-        if not isinstance(row, dict) or not {*COLUMNS} & {*row}:
+        if not isinstance(row, dict):
             raise RequestError(f"{where}: a request has user_id, history or both.")
-        if other := sorted({*row} - {*COLUMNS}):
-            raise RequestError(f"{where}: there is no column {other[0]}; a request has {', '.join(COLUMNS)}.")
-        user = row.get("user_id")
+        if None in row:
+            raise RequestError(f"{where}: it has more cells than the header has names.")
+        _check_columns(list(row), where)
         yield Request(
-            user_id=None if user is None or user == "" else str(user),
+            user_id=_id(row.get("user_id"), f"{where}, user_id"),
             history=_history(row.get("history"), where),
             timestamp=_moment(row.get("timestamp"), where),
         )
 
 
+def _check_columns(names: Sequence[str], where: str) -> None:
+    if not {"user_id", "history"} & {*names}:
+        raise RequestError(f"{where}: a request has user_id, history or both.")
+    if other := sorted({*names} - {*COLUMNS}):
+        raise RequestError(f"{where}: there is no column {other[0]}; a request has {', '.join(COLUMNS)}.")
+
+
 def _read(source: Path) -> Sequence[Any]:
     if source.suffix == ".parquet":
-        rows: list[Any] = pq.read_table(source).to_pylist()
+        table = pq.read_table(source)
+        _check_columns(table.column_names, source.name)
+        rows: list[Any] = table.to_pylist()
         return rows
     text = source.read_text(encoding="utf-8-sig")
     if source.suffix == ".csv":
-        return list(csv.DictReader(io.StringIO(text, newline="")))
+        read = csv.DictReader(io.StringIO(text, newline=""))
+        if read.fieldnames:
+            _check_columns(read.fieldnames, f"{source.name}, its header")
+        return list(read)
     found = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
                 found.append(json.loads(line))
             except ValueError:
                 raise RequestError(f"{source.name}, line {number}: this is no JSON.") from None
     return found
+
+
+def _id(value: Any, where: str) -> str | None:
+    """Text, or a whole number, which a table with gaps keeps as a float."""
+    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise RequestError(f"{where}: {value!r} is no id; an id is a text or a whole number.")
+    text = str(value)
+    if not text.isprintable() and any("\ud800" <= each <= "\udfff" for each in text):
+        raise RequestError(f"{where}: {text!r} is no text: half a character is in it.")
+    return text
 
 
 def _history(value: Any, where: str) -> list[str] | None:
@@ -101,29 +132,33 @@ def _history(value: Any, where: str) -> list[str] | None:
             value = json.loads(value)
         except ValueError:
             raise RequestError(f'{where}, history: "{value[:60]}" is no list in JSON, like ["1", "2"].') from None
-    if not isinstance(value, list) or any(each is None or isinstance(each, dict | list | bool) for each in value):
+    if not isinstance(value, list) or not all(isinstance(each, str | int | float) and not isinstance(each, bool) for each in value):
         raise RequestError(f"{where}, history: it should be a list of item ids.")
-    return [str(each) for each in value]
+    return [_id(each, f"{where}, history") or "" for each in value]
 
 
 def _moment(value: Any, where: str) -> int | None:
+    """Eight digits are a date, as ISO 8601 has it without dashes."""
     if value is None or value == "":
         return None
     if isinstance(value, bool):
         raise RequestError(f"{where}, timestamp: {value} is no time.")
-    if isinstance(value, datetime):
-        moment = value
-    else:
-        try:
-            return int(value)
-        except (ValueError, TypeError):
-            pass
-        try:
-            moment = datetime.fromisoformat(str(value))
-        except ValueError:
-            raise RequestError(f'{where}, timestamp: "{value}" is neither microseconds since 1970 nor ISO 8601.') from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return round(moment.timestamp() * 1_000_000)
+    told = f'{where}, timestamp: "{value}" is neither microseconds since 1970 nor ISO 8601.'
+    try:
+        if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,7}|-?[0-9]{9,19}", value.strip()):
+            value = int(value)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, int):
+            found = value
+        else:
+            moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+            found = round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1_000_000)
+    except (ValueError, TypeError, OverflowError):
+        raise RequestError(told) from None
+    if abs(found) > LATEST:
+        raise RequestError(told)
+    return found
 
 
 def _rows(bundle: Bundle, requests: Sequence[Request], start: int, k: int | None, trace: bool) -> Iterator[dict[str, Any]]:

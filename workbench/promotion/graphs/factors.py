@@ -62,7 +62,8 @@ class FoldIn(Vectors):
 
 
 def solved(system: Tensor) -> Tensor:
-    """float (batch, n): x of A x = b by Gauss and Jordan, without exchanges; system: (batch, n, n + 1), A positive definite and b beside it.
+    """float (batch, n): x of A x = b by Gauss and Jordan, without exchanges; system: (batch, n, n + 1), A positive definite and b beside
+    it.
 
     A scan over the pivots is one node of a graph, where a loop in Python would be hundreds.
     """
@@ -89,7 +90,8 @@ class Transformer(Vectors):
         last, kept = last_of(history, lengths, self.length, padding=len(self.catalogue))
         states = self.network(last, kept)
         place = (kept - 1).clamp(min=0)[:, None, None].expand(-1, 1, states.shape[2])
-        return states.gather(1, place)[:, 0] * (kept > 0)[:, None]
+        state: Tensor = states.gather(1, place)[:, 0] * (kept > 0)[:, None]
+        return state
 
 
 class Tower(Vectors):

@@ -23,7 +23,8 @@ class Vote(nn.Module):
         """float32 (batch, n_items)."""
         found, nearest = likeness.topk(self.k, dim=1)
         theirs = self.bag.table.index_select(1, nearest.flatten()).float().unflatten(1, (-1, self.k))  # (n_items, batch, k)
-        return (theirs * found).sum(2).T
+        votes: Tensor = (theirs * found).sum(2).T
+        return votes
 
 
 class People(Vote):

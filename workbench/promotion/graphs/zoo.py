@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from workbench.data import Interactions
 from workbench.models.recbole.dataset import ITEM, LENGTH, NEGATIVES, SEQUENCE, USER
 from workbench.models.recbole.families import FAMILY
-from workbench.models.recbole.zoo import Zoo
+from workbench.models.recbole.zoo import WithVectors, Zoo
 from workbench.promotion.graphs.factors import Learnt
 from workbench.promotion.graphs.history import last_of, once_each
 from workbench.promotion.graphs.items import from_sparse
@@ -36,7 +36,7 @@ def graph_of_zoo(model: Zoo) -> nn.Module | str:
 def _worked_out(model: Zoo) -> nn.Module | str:
     """Who it serves is known when it is trained: their vectors, or their scores, worked out once."""
     log: Interactions = model.data.log
-    if hasattr(model, "person_vectors"):
+    if isinstance(model, WithVectors):
         people = torch.nonzero(log.events_per_user)[:, 0]
         vectors = model.person_vectors(log.batch(people))
         table = torch.zeros(log.n_users, vectors.shape[1]).index_copy_(0, people, vectors)
@@ -96,4 +96,5 @@ class _Sequences(nn.Module):
             scores = found @ self.model.item_embedding.weight[: self.n_items + 1].T + self.model.output_bias[: self.n_items + 1]
         else:
             scores = self.model.full_sort_predict({**told, SEQUENCE: sequence, LENGTH: n}).view(history.shape[0], -1)
-        return scores[:, 1 : self.n_items + 1] * (lengths > 0)[:, None]
+        known: Tensor = scores[:, 1 : self.n_items + 1] * (lengths > 0)[:, None]
+        return known

@@ -10,20 +10,19 @@ import tomlkit
 from workbench.data import load_dataset
 from workbench.data.source import sha256_of
 from workbench.environment import code_state, packages_hash
-from workbench.errors import RequestError, WorkError
+from workbench.errors import RequestError, WorkError, unknown
 from workbench.policy import BASE, Policy, parse_steps, policies_to_try, policy_of
 from workbench.promotion.page import BUNDLE, DECISION
-from workbench.serving.registry import Registry, Version
 from workbench.reporting.compare_runs import folder_of
 from workbench.reporting.record import read_run
 from workbench.serving import Bundle
+from workbench.serving.registry import Registry, Version
 from workbench.serving.verify import verify_bundle
 
 
 def run_folder(text: str) -> tuple[Path, dict[str, Any]]:
     """A run and its record, "RUN" or "RUN:MODEL". Raises RequestError where there is none, or it did not succeed."""
-    where, colon, _ = text.rpartition(":")
-    folder = folder_of(where if colon else text)
+    folder = folder_of(text.partition(":")[0])
     try:
         run = read_run(folder)
     except (OSError, ValueError) as error:
@@ -37,7 +36,7 @@ def challenger_of(folder: Path, run: Mapping[str, Any], asked: str) -> dict[str,
     """Parameters of 07_promotion for what another notebook's run chose, or for RUN:MODEL. Raises RequestError where it chose nothing that
     can be promoted.
     """
-    told, chosen = run["parameters"], asked.rpartition(":")[2] if ":" in asked else run.get("chosen")
+    told, chosen = run["parameters"], asked.partition(":")[2] or run.get("chosen")
     if not chosen:
         raise RequestError(f"{folder.name} ({run['notebook']}) chose nothing: name one, {folder.name}:MODEL.")
     shared = {name: told[name] for name in ("dataset", "split", "refit", "seed") if name in told}
@@ -48,7 +47,7 @@ def challenger_of(folder: Path, run: Mapping[str, Any], asked: str) -> dict[str,
                 "retriever": chosen,
                 "tuned": told["tuned"],
                 "epochs": told["epochs"],
-                "candidates": max(100, told["candidates"]),
+                "candidates": told["candidates"],
             }
         case "03_ranking":
             return {**shared, **_ranking(told, chosen, folder)}
@@ -80,7 +79,10 @@ def _policy(told: Mapping[str, Any], chosen: str) -> Policy:
         else told["by"]
     )
     own = policy_of(told["policy"]) if told["policy"] else None
-    return policies_to_try(parse_steps(told["steps"]), by, told["group"], told["seed"], own)[chosen]
+    known = policies_to_try(parse_steps(told["steps"]), by, told["group"], told["seed"], own)
+    if chosen not in known:
+        raise unknown("policy of this run", chosen, known)
+    return known[chosen]
 
 
 def policy_toml(policy: Policy) -> str:
@@ -88,9 +90,8 @@ def policy_toml(policy: Policy) -> str:
     steps = tomlkit.aot()
     for step in policy.steps:
         table = tomlkit.table()
-        for name, value in step.model_dump(exclude_defaults=False).items():
-            if value not in ("", (), None) and value not in (float("inf"), -float("inf")):
-                table.add(name, list(value) if isinstance(value, tuple) else value)
+        for name, value in step.model_dump(exclude_defaults=True).items():
+            table.add(name, list(value) if isinstance(value, tuple) else value)
         steps.append(table)
     return tomlkit.dumps({"step": steps})
 
@@ -112,6 +113,8 @@ def promote_run(folder: Path, run: Mapping[str, Any], *, allow_dirty: bool) -> V
             raise WorkError(f"{folder.name} is not promoted: its bundle does not answer as it did (golden requests, {name}): {found.text}.")
     registry = Registry()
     dataset, surface = decision["dataset"], decision["surface"]
+    again = f"Run {run['notebook']} again, and promote that run."
+    registry.check_rival(dataset, surface, decision["replaces"], again)
     tags = {
         "run": run["run_id"],
         "report": f"reports/{run['notebook']}/{run['run_id']}/report.html",
@@ -123,7 +126,6 @@ def promote_run(folder: Path, run: Mapping[str, Any], *, allow_dirty: bool) -> V
         "rival": decision["rival"],
         "mlflow_run": registry.log_run(run, dataset, surface),
     }
-    again = f"Run {run['notebook']} again, and promote that run."
     return registry.promote(folder / BUNDLE, dataset, surface, tags, replaces=decision["replaces"], lookup=again)
 
 
