@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 
 PAGES = (
     *("README.md", "docs/training.md", "docs/zoo.md", "docs/retrieval.md", "docs/ranking.md"),
-    *("docs/policy.md", "docs/fairness.md", "docs/cold_start.md"),
+    *("docs/policy.md", "docs/fairness.md", "docs/cold_start.md", "docs/promotion.md"),
 )
 RUN = """
 import contextlib, io, json, sys

@@ -51,8 +51,9 @@ def promote(options: argparse.Namespace, given: Mapping[str, str]) -> int:
 
 
 def rollback(options: argparse.Namespace) -> int:
-    from workbench.serving.registry import Registry, there_is_one
+    from workbench.serving.registry import Registry, bundles_of, there_is_one
 
+    bundles_of(options.dataset, options.surface)  # both may be the names of folders
     if not there_is_one():
         raise RequestError(f"{options.dataset}/{options.surface} has no champion: nothing was promoted yet.")
     version = Registry().rollback(options.dataset, options.surface)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from tests.conftest import ROOT
 from tests.reporting.test_html import RUN
+from workbench import promote_run as promote
 from workbench.cli import main
 from workbench.errors import RequestError, WorkError
 from workbench.policy import BASE, Policy, make_policy, policies_to_try, policy_of
-from workbench import promote_run as promote
 from workbench.promote_run import challenger_of, policy_toml, promote_run, run_folder
 from workbench.reporting.record import write_run
 from workbench.serving import manifest

@@ -98,8 +98,10 @@ def gates_path(dataset: str) -> Path:
 
 
 def load_gates(dataset: str, surface: str) -> Gates:
-    """Those of a surface. Raises NotApplicable for a data set that has none, RequestError, naming the file and the place, for a surface that is
-    not there and for gates that nothing could pass.
+    """Those of a surface.
+
+    Raises NotApplicable for a data set that has none; RequestError, naming the file and the place, for a surface that is not there and for
+    gates that nothing could pass.
     """
     path = gates_path(dataset)
     known = surfaces(dataset)
