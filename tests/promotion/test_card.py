@@ -142,4 +142,4 @@ def test_no_name_of_a_step_breaks_out_of_heading_or_sentence(name):
 def test_a_slice_of_one_person_has_no_interval_and_no_nan():
     text = made([Slice("gender", "F", torch.arange(40) < 1)])
     assert "| gender: F | 0.000 (no interval, 1 person) | 1 |" in text
-    assert str(math.nan) not in text.split("### For whom")[1].split("###")[0]
+    assert str(math.nan) not in text.split("## For whom")[1].split("##")[0]

@@ -6,7 +6,8 @@ from workbench.promotion.gates import Gates, load_gates
 from workbench.promotion.page import Contest, Entry, Smaller, champion_of, decided, enter, finish, hold, in_8_bits, shipped, strongest
 from workbench.promotion.plan import Characteristic, Planned, characteristics, plan
 from workbench.promotion.replay import replay
-from workbench.promotion.system import Spec, System, Trained, make_spec, parse_ranker, parse_retriever, train_system
+from workbench.promotion.spec import Spec, make_spec, parse_ranker, parse_retriever
+from workbench.promotion.system import System, Trained, train_system
 from workbench.serving.registry import Registry, Version
 
 __all__ = [

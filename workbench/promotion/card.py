@@ -24,11 +24,50 @@ def card(
     measures: Mapping[str, float],
     metric: str,
 ) -> str:
-    """Markdown with the front matter of Hugging Face's model cards. told: the manifest. slices: of the test part, those that may be
-    shown."""
+    """Markdown with the front matter of Hugging Face's model cards.
+
+    told: the manifest. slices: of the test part, those that may be shown.
+    """
+    gates = [[each.name, TOLD[each.state], each.found, each.asked] for each in decision.results]
+    people = f"{len(challenger.users):,} people"
+    sections = {
+        "What it is for": [_use(told)],
+        "What it was made of": _origin(told["made"], data),
+        "What was found": [
+            f"{label(metric)} on test: {_interval(challenger, metric, None)[0]}, {people}; means with 95 % intervals over people.",
+            _table(["gate", "result", "found", "asked"], gates),
+            f"Held against {_plain(decision.rival)}; gates `{decision.gates}`.",
+        ],
+        "For whom": [_table([label(metric), "", "people"], [[of.label, *_interval(challenger, metric, of)] for of in slices])],
+        "Does it compute what was measured?": [
+            *(f"- {name}: {found.text}." for name, found in parity.items()),
+            f"- {'; '.join(f'{name} {value:.3g}' for name, value in measures.items())}.",
+        ],
+        "What it cannot say": _limits(challenger, people),
+    }
+    front = yaml.safe_dump(_front(told, data, challenger, metric), sort_keys=False, allow_unicode=True).strip()
+    lines = ["---", front, "---", "", f"# {told['name']}: {_plain(told['made']['system'])}", "", _plain(decision.headline), ""]
+    for title, paragraphs in sections.items():
+        lines += [f"## {title}", "", *_apart(paragraphs), ""]
+    return "\n".join(lines)
+
+
+def _apart(paragraphs: Sequence[str]) -> list[str]:
+    """With an empty line between them, but for the items of a list."""
+    found: list[str] = []
+    for each in paragraphs:
+        found += ["", each] if found and not (each.startswith("- ") and found[-1].startswith("- ")) else [each]
+    return found
+
+
+def _front(told: Mapping[str, Any], data: Dataset, challenger: Evaluation, metric: str) -> dict[str, Any]:
     made = told["made"]
-    mean = _interval(challenger, metric, None)
-    front = {
+    result = {
+        "task": {"type": "recommendation", "name": told["surface"]},
+        "dataset": {"name": data.card.title, "type": made["dataset"], "revision": made["snapshot"]},
+        "metrics": [{"type": metric, "name": label(metric), "value": round(challenger.mean(metric), 4)}],
+    }
+    return {
         "language": [],
         "library_name": "onnxruntime",
         "pipeline_tag": "other",
@@ -36,74 +75,36 @@ def card(
         "datasets": [made["dataset"]],
         "license": "other",
         "license_name": data.card.licence,
-        "model-index": [
-            {
-                "name": told["name"],
-                "results": [
-                    {
-                        "task": {"type": "recommendation", "name": told["surface"]},
-                        "dataset": {"name": data.card.title, "type": made["dataset"], "revision": made["snapshot"]},
-                        "metrics": [{"type": metric, "name": label(metric), "value": round(challenger.mean(metric), 4)}],
-                    }
-                ],
-            }
-        ],
+        "model-index": [{"name": told["name"], "results": [result]}],
     }
-    split = made["split"]
-    lines = [
-        "---",
-        yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip(),
-        "---",
-        "",
-        f"# {told['name']}: {_plain(made['system'])}",
-        "",
-        _plain(decision.headline),
-        "",
-        "## What it is for",
-        "",
-        f"Lists of at most {told['lists']['k']} items for people on the surface {told['surface']}. Whom it cannot serve (nobody is "
-        f"known by that "
-        f"name, or nothing is known of them) gets what is popular, and the answer says so in `served_by`. It is not meant for other "
-        f"surfaces, "
-        "other data, or decisions about people.",
-        "",
-        "## What it was made of",
-        "",
-        f"- Data: {data.card.title}, snapshot `{made['snapshot']}`; licence: {data.card.licence}.",
+
+
+def _use(told: Mapping[str, Any]) -> str:
+    return (
+        f"Lists of at most {told['lists']['k']} items for people on the surface {told['surface']}. Whom it cannot serve (nobody is known "
+        "by that name, or nothing is known of them) gets what is popular, and `served_by` says so. It is not meant for other surfaces, other "
+        "data, or decisions about people. It holds people's histories: keep it as the log is kept."
+    )
+
+
+def _origin(made: Mapping[str, Any], data: Dataset) -> list[str]:
+    split, code = made["split"], made["code"]
+    changed = " with changes that are in no commit" if code["diff_hash"] else ""
+    return [
+        f"- Data: {_plain(data.card.title)}, snapshot `{made['snapshot']}`; licence: {_plain(data.card.licence)}.",
         f"- Split: {split['rule']} (`{split['name']}`, seed {split['seed']}); models learnt from {split['refit']}.",
         f"- Histories and features as they were at the end of the log, {_day(made['as_of'])}.",
-        f"- Code `{str(made['code']['commit'])[:12]}`{' with changes that are in no commit' if made['code']['diff_hash'] else ''}, "
-        f"environment `{made['environment']}`, run `{made['run'] or 'none'}`.",
-        "",
-        "## What was found",
-        "",
-        f"{label(metric)} on test: {mean}, {len(challenger.users):,} people; means with 95 % intervals over people.",
-        "",
-        _table(["gate", "result", "found", "asked"], [[each.name, TOLD[each.state], each.found, each.asked] for each in decision.results]),
-        "",
-        f"Held against {_plain(decision.rival)}; gates `{decision.gates}`.",
-        "",
-        "### For whom",
-        "",
-        _table([label(metric), "", "people"], [[of.label, *_row(challenger, metric, of)] for of in slices]),
-        "",
-        "### Does it compute what was measured?",
-        "",
-        *(f"- {name}: {found.text}." for name, found in parity.items()),
-        f"- {'; '.join(f'{name} {value:.3g}' for name, value in measures.items())}.",
-        "",
-        "## What it cannot say",
-        "",
-        "- Offline numbers are about what people found by themselves or by an earlier recommender, not about what they would do with "
-        "these lists.",
-        f"- {len(challenger.users):,} people of one log were judged; intervals speak of other people like them, not of other times or "
-        f"other trainings.",
-        "- It learnt nothing from after its training part, and knows nothing from after its log's end: lists grow stale until it is "
-        "made anew.",
-        f"- {int(challenger.served_by_fallback.sum()):,} of the people judged were served by the fallback.",
-        "",
+        f"- Code `{str(code['commit'])[:12]}`{changed}, environment `{made['environment']}`, run `{made['run'] or 'none'}`.",
     ]
-    return "\n".join(lines)
+
+
+def _limits(challenger: Evaluation, people: str) -> list[str]:
+    return [
+        "- Offline numbers say what people found by themselves or by an earlier recommender, not what they would do with these lists.",
+        f"- {people} of one log were judged; intervals speak of other people like them, not of other times or other trainings.",
+        "- It learnt nothing after its training part and knows nothing after its log's end: lists grow stale until it is made anew.",
+        f"- {int(challenger.served_by_fallback.sum()):,} of the people judged were served by the fallback.",
+    ]
 
 
 def _day(moment: int) -> str:
@@ -111,13 +112,10 @@ def _day(moment: int) -> str:
     return f"{datetime.datetime.fromtimestamp(moment / 1e6, datetime.UTC):%d %b %Y, %H:%M} UTC"
 
 
-def _interval(of: Evaluation, metric: str, which: Slice | None) -> str:
-    return Contrast.of([of.training_values(metric, which)]).intervals(together=False)[0].text()
-
-
-def _row(of: Evaluation, metric: str, which: Slice) -> list[str]:
+def _interval(of: Evaluation, metric: str, which: Slice | None) -> tuple[str, str]:
+    """With its interval, and of how many people."""
     found = Contrast.of([of.training_values(metric, which)]).intervals(together=False)[0]
-    return [found.text(), f"{found.n:,}"]
+    return found.text(), f"{found.n:,}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -28,7 +28,8 @@ from workbench.promotion.gates import Gates
 from workbench.promotion.plan import Planned
 from workbench.promotion.quantise import quantised
 from workbench.promotion.replay import Replayed, learnt_from_the_judged, replay
-from workbench.promotion.system import Spec, System, Trained, judged, make_spec, moments_of, train_system
+from workbench.promotion.spec import Spec, make_spec
+from workbench.promotion.system import System, Trained, judged, moments_of, train_system
 from workbench.retrieval import Requests
 from workbench.serving import Bundle
 from workbench.serving.registry import Registry, Version, there_is_one

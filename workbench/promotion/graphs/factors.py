@@ -1,5 +1,6 @@
 """Models whose scores are products of a person's and an item's vector."""
 
+from abc import ABC, abstractmethod
 from typing import cast
 
 import torch
@@ -9,7 +10,7 @@ from torch._higher_order_ops.scan import scan
 from workbench.promotion.graphs.history import last_of, once_each
 
 
-class Vectors(nn.Module):
+class Vectors(nn.Module, ABC):
     """Base: a person's vector, and with the items' the scores."""
 
     catalogue: Tensor
@@ -21,9 +22,9 @@ class Vectors(nn.Module):
         super().__init__()
         self.register_buffer("catalogue", items.contiguous())
 
+    @abstractmethod
     def person(self, users: Tensor, history: Tensor, lengths: Tensor) -> Tensor:
         """float32 (batch, d)."""
-        raise NotImplementedError
 
     def forward(self, users: Tensor, history: Tensor, lengths: Tensor) -> Tensor:
         return self.person(users, history, lengths) @ self.catalogue.T * self.scale
