@@ -82,8 +82,8 @@ def _front(told: Mapping[str, Any], data: Dataset, challenger: Evaluation, metri
 def _use(told: Mapping[str, Any]) -> str:
     return (
         f"Lists of at most {told['lists']['k']} items for people on the surface {told['surface']}. Whom it cannot serve (nobody is known "
-        "by that name, or nothing is known of them) gets what is popular, and `served_by` says so. It is not meant for other surfaces, other "
-        "data, or decisions about people. It holds people's histories: keep it as the log is kept."
+        "by that name, or nothing is known of them) gets what is popular, and `served_by` says so. It is not meant for other surfaces, "
+        "other data, or decisions about people. It holds people's histories: keep it as the log is kept."
     )
 
 
