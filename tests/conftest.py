@@ -1,10 +1,11 @@
 """A project folder of its own for every test that writes, and ML-100k prepared once."""
 
 import hashlib
+import json
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -123,6 +124,13 @@ def project(home: Path, ml100k: "Dataset") -> Path:
     for path in (ROOT / "notebooks").glob("*.*"):
         shutil.copy(path, home / "notebooks")
     return home
+
+
+def keep(notebooks: Path, names: Sequence[str]) -> None:
+    """A suite of these notebooks alone, each after the one before."""
+    needs = [[], *([each] for each in names)]
+    plans = (f"[{name}]\nneeds = {json.dumps(before)}\n" for name, before in zip(names, needs, strict=False))
+    (notebooks / "profiles.toml").write_text("".join(plans), encoding="utf-8")
 
 
 def shorten(notebooks: Path) -> None:

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from tests.conftest import shorten
+from tests.conftest import keep, shorten
 from workbench.cli import main
 
 PARAMETERS = "budget, candidates, dataset, device, epochs, k, models, refit, seed, slices, sources, split, trainings, tuned, windows"
@@ -172,10 +172,11 @@ def test_when_a_notebook_fails_those_that_need_it_are_left_out(project, capsys):
             "Not applicable, because nobody is left to judge on the valid part; choose another split.",
             marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             [f"u{n % 8},i{n % 23}" for n in range(60)],
             "Judge models on own by random, as the card recommends",
             "02_retrieval (",
+            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -192,6 +193,7 @@ def test_what_a_data_set_cannot_feed_says_why(project, tmp_path, capsys, rows, a
     assert retrieval in said
     assert "Not applicable, because a ranker learns from what came after, and " in said
     assert "Not applicable, because the valid part of new_user has no new people" in said or "04_cold_start (" in said
+    assert "Not applicable, because own has no gates yet" in said
     for folder in (project / "reports").glob("*/*/"):
         page = (folder / "report.html").read_text()
         assert "Traceback" not in page
@@ -203,6 +205,20 @@ def test_what_a_data_set_cannot_feed_says_why(project, tmp_path, capsys, rows, a
     assert main(["run", "02_retrieval", "-p", "dataset=own", "-p", "k=99"]) == 2
     assert main(["run", "02_retrieval", "-p", "dataset=own", "-p", "split=global_time", "-p", "k=1"]) == 2
     assert "split = global_time needs times, and own has none; choose one of user_random" in capsys.readouterr().err
+
+
+def test_what_a_data_set_cannot_feed_is_no_failure_of_the_suite(project, tmp_path, capsys):
+    """As above, for two pages."""
+    shorten(project / "notebooks")
+    keep(project / "notebooks", ["03_ranking", "07_promotion"])
+    path = tmp_path / "own.csv"
+    path.write_text("".join(f"u{n % 8},i{n % 23}\n" for n in range(60)))
+    assert main(["data", "add", str(path), "--name", "own", "--user", "0", "--item", "1", "--header", "no"]) == 0
+    assert main(["report", "--dataset", "own", "--profile", "quick"]) == 0
+    said = capsys.readouterr().out
+    assert "Not applicable, because a ranker learns from what came after, and " in said
+    assert "Not applicable, because own has no gates yet: write them down in datasets/gates/own.toml" in said
+    assert all("Traceback" not in page.read_text() for page in (project / "reports").glob("*/*/report.html"))
 
 
 def test_data_commands_say_what_is_there(project, capsys):

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
@@ -465,17 +464,6 @@ def test_a_decided_run_is_not_promoted_otherwise_than_as_it_was_decided(typed, h
 def test_a_run_without_a_decision_is_not_promoted(typed, home):
     a_run(home, "07_promotion", parameters={"surface": "home_feed"}, artifacts=[])
     assert typed(f"promote {NAME} --surface home_feed") == (2, f"workbench: {NAME} holds no decision to promote by: A beats B.\n")
-
-
-def test_a_run_whose_surface_has_no_gates_is_refused_before_anything_runs(typed, home, tiny):
-    tiny()
-    for path in (ROOT / "notebooks").glob("07_promotion.*"):
-        shutil.copy(path, home / "notebooks")
-    told = {**RETRIEVAL, "dataset": "tiny", "split": "default", "tuned": False}
-    a_run(home, "02_retrieval", parameters=told, chosen="ease")
-    code, said = typed(f"promote {NAME}")
-    assert code == 2
-    assert said.startswith("workbench: tiny has no gates yet: write them down in datasets/gates/tiny.toml, ")
 
 
 def test_a_choice_out_of_a_small_catalogue_can_be_promoted(tiny, home):

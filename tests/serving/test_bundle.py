@@ -18,7 +18,7 @@ from workbench.serving import Bundle, Request
 from workbench.serving.manifest import MANIFEST, read_manifest, sha256_of
 from workbench.serving.verify import GOLDEN, verify
 
-BUNDLES = ("ranked", "flat", "cells", "cosine")
+BUNDLES = ("ranked", "flat", *(pytest.param(name, marks=pytest.mark.slow) for name in ("cells", "cosine")))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from workbench.data import Interactions
 from workbench.models.recbole.dataset import ITEM, LENGTH, NEGATIVES, SEQUENCE, USER
-from workbench.models.recbole.families import FAMILY
+from workbench.models.recbole.families import FAMILY, SUPPORTED
 from workbench.models.recbole.zoo import WithVectors, Zoo
 from workbench.promotion.graphs.factors import Learnt
 from workbench.promotion.graphs.history import last_of, once_each
@@ -19,18 +19,16 @@ MOST_CELLS = 2**28
 
 def graph_of_zoo(model: Zoo) -> nn.Module | str:
     """The graph, or why there is none."""
+    if model.name not in SUPPORTED:
+        return "is not among the supported ones"
     if FAMILY[model.name] == "sequential":
-        if not hasattr(model.model, "full_sort_predict") or not model.inductive:
-            return "learns a vector for each person beside the sequence, and scores one item at a time"
         return _Sequences(model)
     if not model.inductive:
         return _worked_out(model)
     if hasattr(model.model, "item_similarity"):
         weights = torch.from_numpy(model.model.item_similarity.toarray()).float()[1:, 1:]
         return from_sparse(weights.T.to_sparse())
-    if hasattr(model.model, "encoder"):
-        return _Encoded(model)
-    return "is not among the models that were tried"
+    return _Encoded(model)
 
 
 def _worked_out(model: Zoo) -> nn.Module | str:
