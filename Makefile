@@ -18,6 +18,7 @@ $(READY): requirements.lock pyproject.toml
 	@echo "installing the locked packages into .venv (some minutes)"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --disable-pip-version-check --no-compile -qq -r requirements.lock
+	@$(BIN)/python -W ignore -m compileall -qq -j 2 .venv/lib >/dev/null 2>&1 || true  # pip does this one file after the other
 	@$(BIN)/python -m pip install --disable-pip-version-check -qq --no-deps --no-build-isolation -e .
 	@touch $@
 

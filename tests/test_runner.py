@@ -102,7 +102,10 @@ def test_a_notebook_that_records_nothing_has_not_succeeded(write):
     assert "recorded nothing" in done.record["error"]
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
+ENDINGS = [signal.SIGINT, *(pytest.param(each, marks=pytest.mark.slow) for each in (signal.SIGTERM, signal.SIGHUP))]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
 def test_ctrl_c_and_a_signal_to_end_keep_the_run_as_killed_and_leave_no_kernel(write, home, ending):
     name = write("import os, pathlib, time; pathlib.Path('kernel').write_text(str(os.getpid())); time.sleep(120)")
     process = subprocess.Popen(

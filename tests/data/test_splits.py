@@ -168,6 +168,7 @@ def test_leave_last_n_judges_the_last_n_of_whoever_has_enough(rows, seed, n):
 
 @settings(max_examples=40, deadline=None)
 @given(rows=events, seed=st.integers(0, 3), windows=st.integers(1, 4))
+@pytest.mark.slow
 def test_the_windows_of_a_rolling_origin_follow_one_another(rows, seed, windows):
     every = rolling_origin(dataset(rows), seed, windows=windows, share=0.2 if windows < 4 else 0.1)
     assert len(every) == windows

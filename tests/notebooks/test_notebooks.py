@@ -149,6 +149,7 @@ def whole_suite(tmp_path_factory, ml100k):
     return run_suite(tmp_path_factory.mktemp("whole"), ml100k, shorter=False)
 
 
+@pytest.mark.slow
 def test_the_suite_runs_from_nothing_to_an_index(suite):
     root, printed = suite
     assert printed.splitlines()[-1] == "reports/index.html"

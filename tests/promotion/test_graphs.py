@@ -117,11 +117,13 @@ every = pytest.mark.parametrize("name", NAMES)
 
 
 @every
+@pytest.mark.slow
 def test_many_people_at_once_are_scored_as_by_the_model(name, models, answers):
     near(answers[f"scores.{NAMES.index(name)}"], models[name].score(known()).numpy())
 
 
 @every
+@pytest.mark.slow
 def test_one_person_is_scored_as_by_the_model_and_as_among_many(name, models, graph, answers):
     """A request alone goes another way through some graphs."""
     for user in (0, 3, TRAIN.n_users - 1):
@@ -132,6 +134,7 @@ def test_one_person_is_scored_as_by_the_model_and_as_among_many(name, models, gr
 
 
 @every
+@pytest.mark.slow
 def test_histories_of_any_length_and_items_that_come_twice_count_as_in_the_model(name, models, graph):
     """Strangers' where the model serves them; who is known by place in training keeps that place."""
     model = models[name]
@@ -141,6 +144,7 @@ def test_histories_of_any_length_and_items_that_come_twice_count_as_in_the_model
 
 
 @every
+@pytest.mark.slow
 def test_an_empty_history_is_scored_as_by_the_model(name, models, graph):
     """Beside others and alone."""
     model = models[name]
@@ -150,6 +154,7 @@ def test_an_empty_history_is_scored_as_by_the_model(name, models, graph):
 
 
 @every
+@pytest.mark.slow
 def test_lists_are_the_best_of_the_scores_without_what_was_seen_and_equals_by_ties(name, answers):
     """By a plain sort of what the graph itself says, so that no rounding decides."""
     place = NAMES.index(name)
@@ -165,6 +170,7 @@ def test_lists_are_the_best_of_the_scores_without_what_was_seen_and_equals_by_ti
 
 
 @every
+@pytest.mark.slow
 def test_lists_are_those_of_the_evaluation(name, models, answers):
     """Identical, but for items whose scores are equal as far as 32 bits can say."""
     place, model = NAMES.index(name), models[name]
@@ -183,6 +189,7 @@ def test_lists_are_those_of_the_evaluation(name, models, answers):
         assert parity.identical == parity.requests
 
 
+@pytest.mark.slow
 def test_who_has_seen_everything_gets_nothing_and_who_has_seen_all_but_one_that_one(graph):
     everything = list(range(TRAIN.n_items))
     seen = requests([everything, everything[:-1], everything[1:] * 2, []])
@@ -197,6 +204,7 @@ def test_who_has_seen_everything_gets_nothing_and_who_has_seen_all_but_one_that_
             assert (items[3] != NOTHING).all()
 
 
+@pytest.mark.slow
 def test_what_a_stranger_had_is_all_that_counts(graph, models):
     """The code of who asks says nothing to a model that serves strangers."""
     own = histories()
@@ -206,6 +214,7 @@ def test_what_a_stranger_had_is_all_that_counts(graph, models):
             np.testing.assert_array_equal(stranger[f"scores.{place}"], somebody[f"scores.{place}"], err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_file_is_whole_and_says_nothing_of_this_machine(path):
     content = path.read_bytes()
     assert external_tensors(content) == []
@@ -213,6 +222,7 @@ def test_the_file_is_whole_and_says_nothing_of_this_machine(path):
         assert told not in content
 
 
+@pytest.mark.slow
 def test_models_with_vectors_are_graphs_of_vectors(models):
     with_vectors = {name for name, model in models.items() if isinstance(graph_of(model), Vectors)}
     assert {"ials", "mf", "sasrec", "two_tower"} == with_vectors
