@@ -1,6 +1,7 @@
 """Writing so that a reader finds a whole thing or nothing."""
 
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -15,6 +16,11 @@ def write_json(path: Path, value: Any) -> None:
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync(path: Path) -> None:

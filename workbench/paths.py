@@ -22,6 +22,12 @@ RESERVED = {
 """Names that mean something else: here, or to a file system somewhere."""
 
 
+def running() -> str | None:
+    """The id of the run that this process is part of; None outside of one."""
+    folder = os.environ.get(RUN_FOLDER)
+    return Path(folder).name.removeprefix(".").removesuffix(".partial") if folder else None
+
+
 def home() -> Path:
     """The project's root: `WORKBENCH_HOME` where it is set, else the checkout that holds this package."""
     return Path(os.environ.get("WORKBENCH_HOME") or Path(__file__).parent.parent).resolve()

@@ -8,13 +8,11 @@ from typing import Any
 import tomlkit
 
 from workbench.data import load_dataset
-from workbench.data.source import sha256_of
 from workbench.environment import code_state, packages_hash
 from workbench.errors import RequestError, WorkError, unknown
 from workbench.policy import BASE, Policy, parse_steps, policies_to_try, policy_of
 from workbench.promotion.page import BUNDLE, DECISION
-from workbench.reporting.compare_runs import folder_of
-from workbench.reporting.record import read_run
+from workbench.reporting.compare_runs import check_file, found_run, hashes_of
 from workbench.serving import Bundle
 from workbench.serving.registry import Registry, Version
 from workbench.serving.verify import verify_bundle
@@ -22,11 +20,7 @@ from workbench.serving.verify import verify_bundle
 
 def run_folder(text: str) -> tuple[Path, dict[str, Any]]:
     """A run and its record, "RUN" or "RUN:MODEL". Raises RequestError where there is none, or it did not succeed."""
-    folder = folder_of(text.partition(":")[0])
-    try:
-        run = read_run(folder)
-    except (OSError, ValueError) as error:
-        raise WorkError(f"{folder.name}: its run.json cannot be read: {str(error).splitlines()[0]}") from None
+    folder, run = found_run(text.partition(":")[0])
     if run["status"] != "succeeded":
         raise RequestError(f"{folder.name} ({run['notebook']}) {run['status']}: there is nothing to promote.")
     return folder, run
@@ -131,17 +125,15 @@ def promote_run(folder: Path, run: Mapping[str, Any], *, allow_dirty: bool) -> V
 
 def _decision(folder: Path, run: Mapping[str, Any]) -> dict[str, Any]:
     """Raises WorkError for a file that is not as the run wrote it, RequestError where there is no decision."""
-    hashes = {artifact["path"]: artifact["sha256"] for artifact in run["artifacts"]}
+    hashes = hashes_of(run)
     if DECISION not in hashes:
         why = run["verdict"]["headline"] if run["verdict"] else "it has none"
         raise RequestError(f"{folder.name} holds no decision to promote by: {why}")
     for name, expected in hashes.items():
         if name == DECISION or name.startswith(f"{BUNDLE}/"):
-            path = folder / name
-            if not path.is_file():
+            if not (folder / name).is_file():
                 raise WorkError(f"{folder.name}: {name} is lost, and run.json names it.")
-            if (actual := sha256_of(path)) != expected:
-                raise WorkError(f"{folder.name}: {name} is damaged: it hashes to {actual[:12]}…, run.json says {expected[:12]}….")
+            check_file(folder / name, expected, f"{folder.name}: {name}")
     found: dict[str, Any] = json.loads((folder / DECISION).read_text(encoding="utf-8"))
     return found
 

@@ -22,9 +22,8 @@ from filelock import FileLock, Timeout
 from nbformat import NotebookNode
 
 from workbench.data import load_dataset
-from workbench.data.source import sha256_of
 from workbench.environment import code_state, packages_hash
-from workbench.files import publish_folder, sync, write_json
+from workbench.files import publish_folder, sha256_of, sync, write_json
 from workbench.paths import checked_name, home
 from workbench.reporting.html import report_html
 from workbench.reporting.record import FOUND, read_run, validate_run, write_run

@@ -11,7 +11,7 @@ from tests.evaluation.made import METRIC, everyone, listed, random_lists, valued
 from workbench.evaluation import Interval
 from workbench.evaluation.exposure import set_difference
 from workbench.evaluation.harness import Evaluation
-from workbench.promotion.decide import Decision, Result, _within, decide
+from workbench.promotion.decide import Decision, Result, decide
 from workbench.promotion.gates import Gates, Guardrail, Primary, gates_hash
 from workbench.promotion.plan import Planned
 from workbench.serving.verify import Parity
@@ -62,7 +62,7 @@ def decided(values, gate=None, *, given=None, metric=METRIC, measures=None, pari
     ],
 )
 def test_the_whole_interval_decides(low, high, margin, state):
-    assert _within(Interval((low + high) / 2, low, high, 10), margin) == state
+    assert Interval((low + high) / 2, low, high, 10).above(-margin) == state
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import pytest
 from tests.reporting.test_html import RUN
 from workbench.cli import main
 from workbench.data import load_dataset
-from workbench.data.source import sha256_of
 from workbench.errors import RequestError, WorkError
 from workbench.evaluation import compare, evaluate, pool
+from workbench.files import sha256_of
 from workbench.models import create
 from workbench.reporting import metric_rows
 from workbench.reporting.compare_runs import compare_runs

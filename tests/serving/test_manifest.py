@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from workbench.errors import RequestError, WorkError
+from workbench.files import sha256_of
 from workbench.serving import Bundle
-from workbench.serving.manifest import MANIFEST, SCHEMA, SUFFIXES, check_files, inside, read_manifest, sha256_of
+from workbench.serving.manifest import MANIFEST, SCHEMA, SUFFIXES, check_files, inside, read_manifest
 
 FILES = (
     "retriever.onnx",

@@ -10,11 +10,11 @@ from typing import Any
 
 from workbench.data.card import Rule, SourceFile, Unit
 from workbench.data.reading import check_file
-from workbench.data.source import sha256_of
 from workbench.data.tables import Tables
 from workbench.data.text import check_text, records
 from workbench.data.times import MAGNITUDES
 from workbench.errors import RequestError
+from workbench.files import sha256_of
 
 DELIMITERS = ("\t", "::", ",", ";", "|")
 ATOMIC = re.compile(r"[\w.-]+:(token|float)(_seq)?")

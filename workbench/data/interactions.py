@@ -67,6 +67,10 @@ class Interactions:
         """int64 (n_users + 1,): the events of person u are [offsets[u], offsets[u + 1])."""
         return offsets_of(torch.bincount(self.users, minlength=self.n_users))
 
+    def first_moments(self, users: Tensor) -> Tensor:
+        """int64 (n,), microseconds since 1970 UTC: of each of these people, int64 (n,), the first event; each has one."""
+        return self.timestamps[self.offsets[users]]
+
     @cached_property
     def events_per_user(self) -> Tensor:
         """int64 (n_users,)."""

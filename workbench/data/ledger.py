@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import WorkError
-from workbench.paths import RUN_FOLDER
+from workbench.paths import running
 
 NAME = "looks.jsonl"
 
@@ -42,13 +42,12 @@ class Ledger:
 
     def add(self, part: str, model: str, settings: dict[str, Any]) -> None:
         """Write down one look, before it is taken. Raises WorkError when that cannot be done: then there should be no look."""
-        run = os.environ.get(RUN_FOLDER)
         entry = {
             "part": part,
             "model": model,
             "settings": settings,
             "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "run": Path(run).name.removeprefix(".").removesuffix(".partial") if run else None,
+            "run": running(),
         }
         line = json.dumps(entry, sort_keys=True, default=str) + "\n"
         try:

@@ -26,11 +26,11 @@ from workbench.data.card import Card, load_card
 from workbench.data.contract import against_previous
 from workbench.data.digest import content_digest
 from workbench.data.engine import MEMORY_LIMIT, connect, file_literal, literal, quoted, sweep_spills
-from workbench.data.source import at_hand, sha256_of, source_files
+from workbench.data.source import at_hand, source_files
 from workbench.data.statistics import column_statistics
 from workbench.data.tables import TABLES, Tables, read_tables
 from workbench.errors import RequestError, WorkError, unknown
-from workbench.files import publish_folder, whole_file, write_json
+from workbench.files import publish_folder, sha256_of, whole_file, write_json
 from workbench.paths import checked_name, home
 
 KEY, KEY_BYTES = "pseudonyms.key", 32

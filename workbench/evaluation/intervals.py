@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ CELLS = 2**22
 RESAMPLES = 2000
 
 Floats = npt.NDArray[np.float64]
+State = Literal["pass", "fail", "unknown"]
 _BELOW = np.cumsum([math.exp(-1) / math.factorial(draw) for draw in range(12)])
 _DRAWS = torch.from_numpy(np.searchsorted(_BELOW, (np.arange(65536) + 0.5) / 65536).astype(np.float32))
 
@@ -38,6 +40,10 @@ class Interval:
     @property
     def known(self) -> bool:
         return not math.isnan(self.low)
+
+    def above(self, least: float = 0.0) -> State:
+        """pass: the whole interval lies above `least`; fail: below; unknown: neither, or there is none."""
+        return "pass" if self.low > least else "fail" if self.high < least else "unknown"
 
     def text(self, digits: int = 3, sign: bool = False) -> str:
         """ "0.123 (0.110 to 0.136)"; with `sign`, a plus or minus before each number."""

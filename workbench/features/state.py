@@ -11,14 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from workbench.data.source import sha256_of
 from workbench.errors import RequestError, WorkError
 from workbench.features.build import streams
 from workbench.features.definition import DAY, Feature
 from workbench.features.engines import opened
 from workbench.features.sql import Stream, group_table, source, stream_columns, stream_of, stream_sql
 from workbench.features.tables import Tables
-from workbench.files import publish_folder, write_json
+from workbench.files import publish_folder, sha256_of, write_json
 from workbench.paths import checked_name
 
 VERSION = 1
@@ -40,19 +39,9 @@ def known_at(definitions: Sequence[Feature], tables: Tables, cutoff: int) -> dic
         engine.register("events", tables.events.filter(pc.less(tables.events["timestamp"], cutoff)))
         for name, table in tables.groups.items():
             engine.register(group_table(name), table)
-        for place, stream in enumerate(streams(definitions)):
+        for stream in streams(definitions):
             keys = ", ".join(stream.keys)
-            own = [each for each in definitions if each.kinds and stream_of(each) == stream]
-            longest = max((round((each.window or 0) * DAY) for each in own), default=0)
-            rows = EMPTY
-            if not stream.window:
-                engine.make(f"stream_{place}", stream_sql(definitions, stream))
-                columns = ", ".join(["timestamp", *stream_columns(definitions, stream)])
-                told = f"SELECT DISTINCT {keys}, {columns} FROM stream_{place}"
-                later = f"lead(timestamp) OVER (PARTITION BY {keys} ORDER BY timestamp)"
-                needed = f"coalesce(later, {cutoff}) >= {cutoff - longest}"
-                query = f"SELECT {keys}, {columns} FROM (SELECT *, {later} AS later FROM ({told}) AS d) AS s WHERE {needed}"
-                rows = engine.fetch(f"{query} ORDER BY {keys}, timestamp")
+            rows = EMPTY if stream.window else engine.fetch(rows_sql(definitions, stream, cutoff))
             counted = stream.what == "distinct"
             wanted = f"timestamp + {stream.delay} >= {cutoff - stream.window}" if stream.window else "TRUE"
             moments = "timestamp" if stream.window else "min(timestamp) AS timestamp"
@@ -61,6 +50,21 @@ def known_at(definitions: Sequence[Feature], tables: Tables, cutoff: int) -> dic
             query = f"SELECT DISTINCT {listed}, {moments} FROM {source(stream)} WHERE {wanted if counted else 'FALSE'}{grouped}"
             found[stream] = (rows, engine.fetch(f"{query} ORDER BY {keys}, other, timestamp"))
     return found
+
+
+def rows_sql(definitions: Sequence[Feature], stream: Stream, since: int | None) -> str:
+    """SQL for a stream's rows, by key and time: those that requests at `since` or later may look up, which a window may begin after, and
+    the last one before them; None: all.
+    """
+    keys, columns = ", ".join(stream.keys), ", ".join(["timestamp", *stream_columns(definitions, stream)])
+    query = f"SELECT DISTINCT {keys}, {columns} FROM ({stream_sql(definitions, stream)}) AS d"
+    if since is not None:
+        own = [each for each in definitions if each.kinds and stream_of(each) == stream]
+        first = since - max((round((each.window or 0) * DAY) for each in own), default=0)
+        later = f"lead(timestamp) OVER (PARTITION BY {keys} ORDER BY timestamp)"
+        marked = f"SELECT *, {later} AS later FROM ({query}) AS u"
+        query = f"SELECT {keys}, {columns} FROM ({marked}) AS s WHERE coalesce(later, {first}) >= {first}"
+    return f"{query} ORDER BY {keys}, timestamp"
 
 
 def write_state(folder: Path, told: Mapping[str, Any], tables: Mapping[str, pa.Table]) -> Path:

@@ -1,7 +1,7 @@
 """Bundles, written: what a system needs to answer without torch, and what says where it comes from."""
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from torch import nn
 
 from workbench.data import Dataset, Interactions, Split
 from workbench.environment import code_state, packages_hash
-from workbench.features import Tables
-from workbench.files import write_json
+from workbench.files import sha256_of, write_json
 from workbench.policy import Facts
 from workbench.promotion.export import OPSET, RetrieverGraph, VectorGraph, export_ranker, export_retriever
 from workbench.promotion.features import write_state
@@ -22,28 +22,24 @@ from workbench.promotion.golden import answered, golden_requests, write_golden
 from workbench.promotion.graphs import Vectors, graph_of
 from workbench.promotion.policy import check_servable, write_policy
 from workbench.promotion.system import System
-from workbench.ranking import Calibrated, Platt, Trees
+from workbench.ranking import AnyRanker, Calibrated, Platt, Trees
 from workbench.retrieval import PersonVectors
+from workbench.retrieval.blend import DAMPING
 from workbench.retrieval.config import KNOBS
 from workbench.serving import Bundle
-from workbench.serving.manifest import MANIFEST, SCHEMA, sha256_of
+from workbench.serving.manifest import MANIFEST, SCHEMA
 from workbench.serving.retrieve import session
 from workbench.serving.verify import GOLDEN
-
-
-def check_exportable(system: System) -> None:
-    """Raises NotApplicable or RequestError, with the reason, for a part that no bundle can hold; before anything is written."""
-    check_servable(system.spec.policy)
-    for source in system.made.sources:
-        graph_of(_model_of(source))
 
 
 def write_bundle(folder: Path, system: System, data: Dataset, parts: Split, *, surface: str, run: str = "") -> Bundle:
     """Into `folder`, which is made: everything but the decision, the card and what else is known later; see `finish`. Opened, to be tried.
 
-    Raises as `check_exportable` does, WorkError when a graph cannot be exported.
+    Raises NotApplicable or RequestError, with the reason, for a part that no bundle can hold, before anything is written; WorkError when a
+    graph cannot be exported.
     """
-    check_exportable(system)
+    check_servable(system.spec.policy)
+    graphs = [graph_of(_model_of(source)) for source in system.made.sources]
     folder.mkdir(parents=True)
     log = parts.train.plus(parts.valid).plus(parts.known).plus(parts.test)
     as_of = int(log.timestamps.max()) + 1 if len(log) else 0
@@ -61,15 +57,15 @@ def write_bundle(folder: Path, system: System, data: Dataset, parts: Split, *, s
             "served_by": system.title,
             "fallback": "popularity, the fallback",
         },
-        "retriever": _write_retriever(folder, system),
+        "retriever": _write_retriever(folder, system, graphs),
         "ranker": _write_ranker(folder, system, as_of),
         "policy": bool(system.spec.policy.steps),
         "made": _origin(system, data, parts, as_of, run),
     }
     if told["policy"]:
         write_policy(folder / "policy", system.spec.policy, system.spec.policy_text, facts)
-    write_manifest(folder, told)
-    bundle = Bundle(folder, {**told, "sha256": {}})
+    told["inputs"] = {path.name: _inputs(path) for path in sorted(folder.glob("*.onnx"))}
+    bundle = Bundle(folder, told)  # nothing to check it against yet
     requests = golden_requests(data, parts.fit_on, as_of, parts.seed)
     listed = answered(system, bundle, requests, facts, parts.fit_on.events_per_user > 0)
     write_golden(folder / GOLDEN, requests, listed, data.item_ids)
@@ -78,11 +74,9 @@ def write_bundle(folder: Path, system: System, data: Dataset, parts: Split, *, s
 
 
 def write_manifest(folder: Path, told: Mapping[str, Any]) -> None:
-    """With the hashes of all files as they are now, and the graphs' inputs."""
+    """With the hashes of all files as they are now."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
-    inputs = {path.name: _inputs(path) for path in files if path.suffix == ".onnx"}
-    hashes = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
-    write_json(folder / MANIFEST, {**told, "inputs": inputs, "sha256": hashes})
+    write_json(folder / MANIFEST, {**told, "sha256": {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}})
 
 
 def _inputs(path: Path) -> list[dict[str, Any]]:
@@ -135,10 +129,9 @@ def _write_histories(folder: Path, log: Interactions, parts: Split) -> None:
     pq.write_table(pa.table(told), folder / "histories.parquet")
 
 
-def _write_retriever(folder: Path, system: System) -> dict[str, Any]:
+def _write_retriever(folder: Path, system: System, graphs: Sequence[nn.Module]) -> dict[str, Any]:
     sources = system.made.sources
     models = [_model_of(source) for source in sources]
-    graphs = [graph_of(model) for model in models]
     floors = [getattr(source, "floor", None) for source in sources]
     index = _write_index(folder, sources[0]) if isinstance(sources[0], PersonVectors) else None
     if index:
@@ -151,13 +144,12 @@ def _write_retriever(folder: Path, system: System) -> dict[str, Any]:
         {"name": source.name, "title": getattr(model, "title", source.name), "personal": model.personal, "inductive": model.inductive}
         for source, model in zip(sources, models, strict=True)
     ]
-    depth = min(system.spec.candidates, len(system.ties))
-    fallbacks = list(system.made.fusion().fallback)
     return {
         "file": "retriever.onnx",
         "sources": told,
-        "depth": depth,
-        "fallbacks": fallbacks,
+        "depth": min(system.spec.candidates, len(system.ties)),
+        "fallbacks": list(system.made.fusion().fallback),
+        "damping": DAMPING,
         "together": True,
         "scores": system.ranker is not None,
         "index": index,
@@ -178,7 +170,8 @@ def _write_ranker(folder: Path, system: System, as_of: int) -> dict[str, Any] | 
     assert system.tables is not None
     names = [each.name for each in system.definitions]
     kind = export_ranker(folder / "ranker.onnx", ranker, list(ranker.names) if isinstance(ranker, Trees) else names)
-    write_features(folder / "features", system, system.tables, since=as_of)
+    told: dict[str, Any] = {"since": as_of, "codes": _codes_of(ranker), "allowed": system.spec.sensitive}
+    write_state(folder / "features", system.definitions, system.tables, **told)
     return {
         "file": "ranker.onnx",
         "title": ranker.title,
@@ -188,15 +181,10 @@ def _write_ranker(folder: Path, system: System, as_of: int) -> dict[str, Any] | 
     }
 
 
-def write_features(folder: Path, system: System, tables: Tables, since: int | None) -> None:
-    """The state of a system's features, by the codes of `tables`; since None: for requests at any moment."""
-    ranker = system.ranker
-    if isinstance(ranker, Trees):
-        codes = {name: {each: float(code) for code, each in enumerate(known)} for name, known in ranker.categories.items()}
-    else:
-        assert ranker is not None
-        codes = {name: {each: float(code) for code, each in enumerate(known, start=1)} for name, known in ranker.inputs.categories.items()}
-    write_state(folder, system.definitions, tables, since=since, codes=codes, allowed=system.spec.sensitive)
+def _codes_of(ranker: AnyRanker) -> dict[str, dict[str, float]]:
+    """By feature that is a category: what its names are to the ranker."""
+    categories, first = (ranker.categories, 0) if isinstance(ranker, Trees) else (ranker.inputs.categories, 1)
+    return {name: {each: float(code) for code, each in enumerate(known, start=first)} for name, known in categories.items()}
 
 
 def _calibration(found: Calibrated | None) -> dict[str, Any] | None:

@@ -2,18 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from workbench.evaluation import Evaluation, Interval, split_name
 from workbench.evaluation.contrast import Contrast
 from workbench.evaluation.exposure import SET_METRICS, set_difference
+from workbench.evaluation.intervals import State
 from workbench.promotion.gates import MEASURES, Gates, Guardrail, gates_hash
 from workbench.promotion.plan import Planned, differences
 from workbench.serving.verify import Parity
 
-State = Literal["pass", "fail", "unknown"]
 TOLD = {"pass": "pass", "fail": "fail", "unknown": "cannot tell"}
 
 
@@ -100,7 +100,7 @@ def _of_people(gate: Planned, challenger: Evaluation, rival: Evaluation) -> Resu
     asked = f"above {-gate.margin:+.3f}" if gate.margin else "above 0"
     name = f"{gate.metric}, {gate.name}"
     return Result(
-        name=name, state=_within(found, gate.margin), found=found.text(sign=True), asked=asked, detectable=gate.detectable, power=gate.power
+        name=name, state=found.above(-gate.margin), found=found.text(sign=True), asked=asked, detectable=gate.detectable, power=gate.power
     )
 
 
@@ -109,12 +109,7 @@ def _of_lists(each: Guardrail, challenger: Evaluation, rival: Evaluation) -> Res
     found = set_difference(name, challenger.top[:, :k], rival.top[:, :k], challenger.n_items)
     sign = 1 if SET_METRICS[name].direction == "higher" else -1
     better = Interval(sign * found.value, min(sign * found.low, sign * found.high), max(sign * found.low, sign * found.high), found.n)
-    return Result(name=each.metric, state=_within(better, each.margin), found=better.text(sign=True), asked=f"above {-each.margin:+.3f}")
-
-
-def _within(found: Interval, margin: float) -> State:
-    """pass: the whole interval is above -margin; fail: below; unknown: neither, or there is none."""
-    return "pass" if found.low > -margin else "fail" if found.high < -margin else "unknown"
+    return Result(name=each.metric, state=better.above(-each.margin), found=better.text(sign=True), asked=f"above {-each.margin:+.3f}")
 
 
 def _of_measure(each: Guardrail, measures: Mapping[str, float]) -> Result:

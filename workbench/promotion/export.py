@@ -20,7 +20,7 @@ from workbench.evaluation.ranking import NOTHING
 from workbench.files import whole_file
 from workbench.promotion.graphs import Vectors
 from workbench.ranking import Trees
-from workbench.ranking.inputs import CLIP
+from workbench.ranking.inputs import CLIP, squashed
 from workbench.ranking.networks import Network
 
 OPSET = 20
@@ -93,8 +93,7 @@ class RankerGraph(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """float32 (n,). features: float64 (n, d)."""
         numbers, missing, categories = (features[:, places] for places in self.places)
-        squashed = numbers.sign() * numbers.abs().log1p()
-        scaled = (squashed - self.mean) / self.spread
+        scaled = (squashed(numbers) - self.mean) / self.spread
         scaled = torch.where(scaled.isnan(), 0.0, scaled).clamp(-CLIP, CLIP)
         codes = torch.where(categories.isnan(), 0.0, categories).long()
         logits = self.network(torch.cat([scaled, missing.isnan().double()], dim=1).float(), codes)

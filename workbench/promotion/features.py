@@ -13,7 +13,8 @@ from workbench.features import Feature, Tables
 from workbench.features.build import attribute, check_against, streams
 from workbench.features.definition import DAY
 from workbench.features.engines import opened
-from workbench.features.sql import Measure, Stream, group_table, half_lives, lookups_of, stream_columns, stream_of, stream_sql
+from workbench.features.sql import Measure, Stream, group_table, half_lives, lookups_of, stream_columns, stream_of
+from workbench.features.state import rows_sql
 from workbench.files import write_json
 from workbench.serving.features import PLAN
 
@@ -98,18 +99,8 @@ def _planned(each: Feature, definitions: Sequence[Feature], read: Sequence[Strea
 def _rows(
     engine: Any, definitions: Sequence[Feature], stream: Stream, since: int | None, n_items: int, n_groups: Mapping[str, int]
 ) -> pa.Table:
-    """key, timestamp and the stream's columns, by key and time: all rows, or those that hold at `since`, or at the beginning of the longest
-    window before it, and later."""
-    keys, columns = ", ".join(stream.keys), ", ".join(["timestamp", *stream_columns(definitions, stream)])
-    query = f"SELECT DISTINCT {keys}, {columns} FROM ({stream_sql(definitions, stream)}) AS d"
-    if since is not None:
-        own = [each for each in definitions if each.kinds and stream_of(each) == stream]
-        first = since - max((round((each.window or 0) * DAY) for each in own), default=0)
-        later = f"lead(timestamp) OVER (PARTITION BY {keys} ORDER BY timestamp)"
-        query = (
-            f"SELECT {keys}, {columns} FROM (SELECT *, {later} AS later FROM ({query}) AS d) AS s WHERE coalesce(later, {first}) >= {first}"
-        )
-    table = engine.fetch(f"{query} ORDER BY {keys}, timestamp")
+    """key, timestamp and the stream's columns, see `rows_sql`; the key is one number."""
+    table = engine.fetch(rows_sql(definitions, stream, since))
     own_keys = [table[name].to_numpy().astype(np.int64) for name in stream.keys]
     size = n_items if stream.entity == "user_item" else n_groups.get(stream.group, 1)
     key = own_keys[0] if len(own_keys) == 1 else own_keys[0] * size + own_keys[1]

@@ -19,7 +19,7 @@ from workbench.evaluation import Evaluation, Interval, Slice, by_mean, compare
 from workbench.evaluation.ranking import NOTHING
 from workbench.files import write_json
 from workbench.models import parse_names
-from workbench.paths import RUN_FOLDER
+from workbench.paths import RUN_FOLDER, running
 from workbench.policy import Facts
 from workbench.promotion.bundle import write_bundle, write_manifest
 from workbench.promotion.card import card
@@ -83,6 +83,8 @@ class Contest:
     """A text says why there is none."""
     rival_name: str
     champion: Version | None
+    champions: dict[str, Any]
+    """The champion's manifest; empty where there is no champion."""
     parity: dict[str, Parity]
     measures: dict[str, float]
     replayed: Replayed
@@ -92,23 +94,44 @@ def hold(entry: Entry, baseline: Entry, champion: Version | None, data: Dataset,
     """The challenger exported, proved and judged on test through its bundle; beside it the champion's bundle, or the baseline where
     there is no champion.
     """
-    system = entry.trained.late
-    bundle = write_bundle(_folder(), system, data, parts, surface=surface, run=_run())
-    found = replay(bundle, data, parts)
-    holdout = parts.holdout("test")
-    parity = {f"golden requests, {name}": each for name, each in verify_bundle(bundle).items()}
-    parity["the test part"] = _parity_on_test(system, found, holdout, data, parts)
-    challenger = judged(found.items, found.served, holdout, name="challenger", title=system.title, ks=ks)
-    rival, name = _rival(baseline, champion, data, parts, holdout, ks)
+    system, holdout = entry.trained.late, parts.holdout("test")
+    bundle = write_bundle(_folder(), system, data, parts, surface=surface, run=running() or "")
+    asked = _asked(bundle, data, parts, "challenger", ks, entry.trained.calibration_error)
+    asked.parity["the test part"] = _parity_on_test(system, asked.replayed, holdout, data, parts)
+    theirs = champion.open() if champion else None
+    rival, name = _rival(baseline, champion, theirs, data, parts, ks)
     return Contest(
         bundle=bundle,
-        challenger=challenger,
+        challenger=asked.evaluation,
         rival=rival,
         rival_name=name,
         champion=champion,
-        parity=parity,
-        measures=measures_of(bundle, found) | {"calibration_error": entry.trained.calibration_error},
+        champions=theirs.manifest if theirs else {},
+        parity=asked.parity,
+        measures=asked.measures,
+        replayed=asked.replayed,
+    )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Asked:
+    """What came of asking a bundle what test asks."""
+
+    replayed: Replayed
+    evaluation: Evaluation
+    parity: dict[str, Parity]
+    """With its own golden requests."""
+    measures: dict[str, float]
+
+
+def _asked(bundle: Bundle, data: Dataset, parts: Split, name: str, ks: Sequence[int], calibration_error: float) -> _Asked:
+    found = replay(bundle, data, parts)
+    title = bundle.manifest["made"]["system"]
+    return _Asked(
         replayed=found,
+        evaluation=judged(found.items, found.served, parts.holdout("test"), name=name, title=title, ks=ks),
+        parity={f"golden requests, {how}": each for how, each in verify_bundle(bundle).items()},
+        measures=measures_of(bundle, found) | {"calibration_error": calibration_error},
     )
 
 
@@ -136,15 +159,17 @@ def in_8_bits(contest: Contest, gates: Gates, planned: Sequence[Planned], data: 
         bundle = quantised(contest.bundle, contest.bundle.folder.with_name("int8"))
     except NotApplicable as error:
         return str(error)
-    found, holdout, metric = replay(bundle, data, parts), parts.holdout("test"), gates.primary.metric
-    title = bundle.manifest["made"]["system"]
-    result = judged(found.items, found.served, holdout, name="challenger, int8", title=title, ks=contest.challenger.ks)
-    parity = {f"golden requests, {name}": each for name, each in verify_bundle(bundle).items()}
-    measures = measures_of(bundle, found) | {"calibration_error": math.nan}
-    names = (title, contest.rival_name)
-    decision = decide(gates, planned, result, contest.rival, measures, list(parity.values()), names=names)
-    lost = compare(result, contest.challenger, metric).difference
-    return Smaller(bundle=bundle, evaluation=result, parity=parity, measures=measures, decision=decision, lost=lost)
+    asked = _asked(bundle, data, parts, "challenger, int8", contest.challenger.ks, math.nan)
+    names = (asked.evaluation.title, contest.rival_name)
+    decision = decide(gates, planned, asked.evaluation, contest.rival, asked.measures, list(asked.parity.values()), names=names)
+    return Smaller(
+        bundle=bundle,
+        evaluation=asked.evaluation,
+        parity=asked.parity,
+        measures=asked.measures,
+        decision=decision,
+        lost=compare(asked.evaluation, contest.challenger, gates.primary.metric).difference,
+    )
 
 
 def shipped(contest: Contest, smaller: Smaller | str | None) -> Contest:
@@ -183,7 +208,7 @@ def decided(contest: Contest, gates: Gates, planned: Sequence[Planned]) -> Decis
 
 def finish(contest: Contest, decision: Decision, data: Dataset, slices: Sequence[Slice], metric: str) -> str:
     """The model card, which is returned, and the decision, into the bundle; and the decision beside it, for `workbench promote`."""
-    bundle, told = contest.bundle, {name: value for name, value in contest.bundle.manifest.items() if name not in ("sha256", "inputs")}
+    bundle, told = contest.bundle, {name: value for name, value in contest.bundle.manifest.items() if name != "sha256"}
     told["gates"] = decision.as_json()
     told["parity"] = {name: each.as_json() for name, each in contest.parity.items()}
     told["measures"] = {name: value for name, value in contest.measures.items() if np.isfinite(value)}
@@ -197,22 +222,21 @@ def finish(contest: Contest, decision: Decision, data: Dataset, slices: Sequence
 
 
 def _rival(
-    baseline: Entry, champion: Version | None, data: Dataset, parts: Split, holdout: Holdout, ks: Sequence[int]
+    baseline: Entry, champion: Version | None, theirs: Bundle | None, data: Dataset, parts: Split, ks: Sequence[int]
 ) -> tuple[Evaluation | str, str]:
-    if champion is None:
+    """The evaluation, or why there is none, and what the rival is called. theirs: the champion's bundle."""
+    holdout = parts.holdout("test")
+    if champion is None or theirs is None:
         system = baseline.trained.late
         name = f"{system.title}, the baseline that validation chose"
         return system.evaluate(holdout, moments_of(parts, "test", holdout), data, name="baseline", ks=ks), name
-    theirs = champion.open()
-    name = f"the champion, version {champion.number} ({theirs.manifest['made']['system']})"
+    title = theirs.manifest["made"]["system"]
+    name = f"the champion, version {champion.number} ({title})"
     if taught := learnt_from_the_judged(theirs, data, parts):
-        return (
-            f"{taught:,} events that the champion learnt from are judged here, or came after: it cannot be held against what did not",
-            name,
-        )
+        why = f"{taught:,} events that the champion learnt from are judged here, or came after: it cannot be held against what did not"
+        return why, name
     found = replay(theirs, data, parts)
-    items = _as_long_as(found.items, max(ks))
-    return judged(items, found.served, holdout, name="champion", title=theirs.manifest["made"]["system"], ks=ks), name
+    return judged(_as_long_as(found.items, max(ks)), found.served, holdout, name="champion", title=title, ks=ks), name
 
 
 def _as_long_as(items: Tensor, k: int) -> Tensor:
@@ -236,8 +260,3 @@ def _folder() -> Path:
     folder = Path(run) / BUNDLE
     shutil.rmtree(folder, ignore_errors=True)
     return folder
-
-
-def _run() -> str:
-    run = os.environ.get(RUN_FOLDER)
-    return Path(run).name.removeprefix(".").removesuffix(".partial") if run else ""

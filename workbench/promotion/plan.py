@@ -114,8 +114,7 @@ def _check_power(gate: Planned, wanted: float) -> None:
     what = f"an improvement of {gate.effect:g}" if gate.effect else f"an equal model through a margin of {gate.margin:g}"
     raise RequestError(
         f"the gate on {gate.metric} ({gate.name}) has no power: {gate.n:,} people show {what} {gate.power:.0%} of the time, and "
-        f"{wanted:.0%} is "
-        f"asked for. Write down at least {math.ceil(least * 1000) / 1000:g}, or ask more people."
+        f"{wanted:.0%} is asked for. Write down at least {math.ceil(least * 1000) / 1000:g}, or ask more people."
     )
 
 

@@ -29,7 +29,7 @@ def quantised(bundle: Bundle, folder: Path) -> Bundle:
     if not names:
         shutil.rmtree(folder)
         raise NotApplicable("no graph of this bundle has weights that 8 bits could hold.")
-    told = {name: value for name, value in bundle.manifest.items() if name not in ("sha256", "inputs")}
+    told = {name: value for name, value in bundle.manifest.items() if name != "sha256"}
     told["made"] = {**told["made"], "system": f"{told['made']['system']}, int8", "quantised": names}
     told["retriever"] = {**told["retriever"], "together": False}  # scales are found for a whole batch: answers would depend on who is in it
     told["lists"] = {**told["lists"], "served_by": told["made"]["system"]}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from workbench.data import Dataset, Holdout, Split, side_information
+from workbench.data import Dataset, Holdout, Interactions, Split, side_information
 from workbench.data.interactions import offsets_of
 from workbench.errors import NotApplicable, RequestError
 from workbench.evaluation import Evaluation, evaluate_calibration, evaluate_lists
@@ -37,8 +37,6 @@ class Listed:
     """float64 (n, k), of what ordered them last by score; NaN after the last."""
     served: Tensor
     """bool (n,): not by the fallback."""
-    candidates: Tensor
-    """int64 (n, m), as retrieval gave them."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -59,10 +57,6 @@ class System:
     def title(self) -> str:
         return self.spec.title
 
-    @property
-    def fusion(self) -> Any:
-        return self.made.fusion()
-
     @torch.no_grad()
     def answer(self, requests: Requests, moments: Tensor, facts: Facts, pool_users: Tensor | None = None) -> Listed:
         """moments: int64 (n,), when each asks. pool_users: int64 (n,), who they are to `facts`; None: those of the requests."""
@@ -70,24 +64,22 @@ class System:
         for rows in torch.arange(len(requests)).split(TOGETHER):
             users = requests.asked.users[rows] if pool_users is None else pool_users[rows]
             parts.append(self._answer(requests.select(rows), moments[rows], facts, users))
-        names = ("items", "scores", "served", "candidates")
+        names = ("items", "scores", "served")
         return Listed(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
     def _answer(self, requests: Requests, moments: Tensor, facts: Facts, users: Tensor) -> Listed:
         m = min(self.spec.candidates, requests.asked.n_items)
-        found, _, given = retrieve(self.made, requests, m, self.ties, self.fusion)
+        found, _, given = retrieve(self.made, requests, m, self.ties, self.made.fusion())
         served = (found != NOTHING).any(1)
-        items = found
         scores = self._retrieved_scores(requests, found) if self.ranker is None else self._ranked(requests, moments, found, given)
-        popular = self._popular(requests, items.shape[1])
-        items = torch.where(served[:, None], items, popular)
+        items = torch.where(served[:, None], found, self._popular(requests, found.shape[1]))
         scores = torch.where(served[:, None], scores, -torch.arange(1.0, items.shape[1] + 1).double())
         order = self._order(items, scores)
         pool = Pool(users=users, items=items.gather(1, order), scores=scores.gather(1, order), k=self.spec.k)
         pool = self.spec.policy.apply(pool, facts).pool
         shown = pool.lists
         kept = torch.nn.functional.pad(pool.scores[:, : self.spec.k], (0, max(0, self.spec.k - pool.scores.shape[1])), value=torch.nan)
-        return Listed(items=shown, scores=kept.masked_fill(shown == NOTHING, torch.nan), served=served, candidates=found)
+        return Listed(items=shown, scores=kept.masked_fill(shown == NOTHING, torch.nan), served=served)
 
     def _order(self, items: Tensor, scores: Tensor) -> Tensor:
         """int64 (n, m): by score where a ranker gave them, equals by ties; else as they are."""
@@ -151,11 +143,11 @@ class System:
     def _features(self, asked: Asked) -> FeatureFrame:
         """Of strangers, code -1, no column of the person's is known."""
         assert self.tables is not None
-        known = Asked(asked.users.clamp(min=0), asked.items, asked.timestamps, asked.given)
         own = {each.name for each in self.definitions if (each.entity, each.aggregation) == ("user", "attribute")}
         if not own:
             return build_features(self.definitions, self.tables, asked, allowed=self.spec.sensitive)
         others = [each for each in self.definitions if each.name not in own]
+        known = Asked(asked.users.clamp(min=0), asked.items, asked.timestamps, asked.given)
         frame = build_features(self.definitions, self.tables, known, allowed=self.spec.sensitive)
         events = build_features(others, self.tables, asked, allowed=self.spec.sensitive)
         values = frame.values.clone()
@@ -263,6 +255,5 @@ def _two_stages(spec: Spec, names: Sequence[str], data: Dataset, parts: Split, e
 
 def moments_of(parts: Split, part: str, holdout: Holdout) -> Tensor:
     """int64 (n,), microseconds since 1970 UTC: when each person of a holdout asks, their first event of the part."""
-    events = getattr(parts, part)
-    first: Tensor = events.timestamps[events.offsets[holdout.users]]
-    return first
+    events: Interactions = getattr(parts, part)
+    return events.first_moments(holdout.users)

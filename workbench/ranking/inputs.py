@@ -33,7 +33,7 @@ class Inputs:
         """Raises RequestError, naming the feature, for an infinite value."""
         check_finite(frame)
         numbers = [each.name for each in frame.definitions if not each.category]
-        values = _squashed(frame.only(numbers).values)
+        values = squashed(frame.only(numbers).values)
         counts = (~values.isnan()).sum(0).clamp(min=1)
         mean = values.nansum(0) / counts
         spread = ((values - mean).square().nansum(0) / counts).sqrt()
@@ -68,7 +68,7 @@ class Inputs:
         absent = {*self.numbers, *self.missing, *self.categories} - {each.name for each in frame.definitions}
         if absent:
             raise RequestError(f"the feature {min(absent)} was learnt from and is not among those given.")
-        values = [_squashed(frame.column(name)) for name in self.numbers]
+        values = [squashed(frame.column(name)) for name in self.numbers]
         scaled = [((each - m) / s).nan_to_num(0.0).clamp(-CLIP, CLIP) for each, m, s in zip(values, self.mean, self.spread, strict=True)]
         marks = [frame.column(name).isnan().double() for name in self.missing]
         n = len(frame.values)
@@ -82,7 +82,7 @@ class Inputs:
         return table[frame.column(name).nan_to_num(nan=len(table) - 1).long()]
 
 
-def _squashed(values: Tensor) -> Tensor:
+def squashed(values: Tensor) -> Tensor:
     """sign(x) log(1 + |x|): counts span decades."""
     return values.sign() * values.abs().log1p()
 

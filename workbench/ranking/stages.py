@@ -36,7 +36,7 @@ class Stage:
 
     def moments(self, users: Tensor) -> Tensor:
         """int64 (n,), microseconds since 1970 UTC: when each of these people asked, their first event of the part."""
-        return self.part.timestamps[self.part.offsets[users]]
+        return self.part.first_moments(users)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -11,10 +11,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from workbench.data.source import sha256_of
 from workbench.errors import WorkError
 from workbench.features import FeatureFrame
-from workbench.files import whole_file, write_json
+from workbench.files import sha256_of, whole_file, write_json
 from workbench.ranking.examples import Examples, check_learnable, judging
 from workbench.ranking.inputs import check_finite
 

@@ -9,7 +9,7 @@ from workbench.evaluation import Interval, label
 from workbench.reporting.display import Figure, Note, Table
 from workbench.reporting.figures import frontier_figure as plotted
 from workbench.reporting.record import metric_rows
-from workbench.reporting.verdict import Guardrail, above_zero
+from workbench.reporting.verdict import Guardrail
 from workbench.retrieval import BlendWorth, Frontier, Made, Pick, TaskWorth
 
 NO_VECTORS = Note("Not applicable, because no model that was judged has vectors of items.")
@@ -119,7 +119,7 @@ def shipping_guardrails(pick: Pick | None, frontier: Frontier | None, tasks: Map
         home = tasks["home"]
         names, gap = " + ".join(home.worth.names), home.gain.difference
         told = f"blend: {names}; recall@{home.worth.k} {gap.text(sign=True)} on {home.best} alone"
-        found.append(Guardrail(above_zero(gap), told))
+        found.append(Guardrail(gap.above(), told))
     for name, task in tasks.items():
         found.append(
             Guardrail(

@@ -7,11 +7,12 @@ import pandas as pd
 from workbench.coldstart import Curve, Methods, Newcomers, NewItems, Round, Switching, against_floor
 from workbench.data import Split, audit
 from workbench.evaluation import Comparison, Evaluation, Interval, by_mean, label
+from workbench.evaluation.intervals import State
 from workbench.reporting.coldstart_figures import curves_figure as drawn_curves
 from workbench.reporting.display import Figure, Note, Table
 from workbench.reporting.exploration import over_worlds
 from workbench.reporting.limits import audit_guardrails, limits_of
-from workbench.reporting.verdict import Guardrail, Headline, State, Verdict, above_zero
+from workbench.reporting.verdict import Guardrail, Headline, Verdict
 
 NO_REGULARS = Note("Not applicable, because no new person has a history long enough to be judged as a regular too.")
 
@@ -249,7 +250,7 @@ def _guardrails(
         with_it, without = list(loops.values())[-1], next(iter(loops.values()))
         gap = over_worlds([a[-1].coverage - b[-1].coverage for a, b in zip(with_it, without, strict=True)])
         said = f"exploration widens what a closed loop shows: coverage {gap.text(2, sign=True)} after the last round"
-        rails.append(Guardrail(above_zero(gap), said))
+        rails.append(Guardrail(gap.above(), said))
     return rails
 
 

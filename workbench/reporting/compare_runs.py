@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from workbench.data.source import sha256_of
 from workbench.errors import RequestError, WorkError, unknown
 from workbench.evaluation import Comparison, label
 from workbench.evaluation.comparison import Named, compare_values
 from workbench.evaluation.metrics import METRICS
+from workbench.files import sha256_of
 from workbench.paths import home
 from workbench.reporting.record import read_run
 
@@ -63,17 +63,12 @@ def compare_runs(one: str, other: str, metrics: Sequence[str] = ()) -> list[Comp
 def side(text: str) -> Side:
     """A run and one of its models. Raises RequestError when there is no such run or model, or it holds no evaluation."""
     where, colon, model = text.partition(":")
-    folder = folder_of(where)
-    try:
-        run = read_run(folder)
-    except (OSError, ValueError) as error:
-        raise WorkError(f"{folder.name}: its run.json cannot be read: {str(error).splitlines()[0]}") from None
+    folder, run = found_run(where)
     path = folder / "metrics.parquet"
-    hashes = {artifact["path"]: artifact["sha256"] for artifact in run["artifacts"]}
+    hashes = hashes_of(run)
     if run["status"] != "succeeded" or path.name not in hashes or not path.is_file():
         raise RequestError(f"{folder.name} ({run['notebook']}, {run['status']}) holds no evaluation to compare.")
-    if (actual := sha256_of(path)) != hashes[path.name]:
-        raise WorkError(f"{folder.name}/{path.name} is damaged: it hashes to {actual[:12]}…, run.json says {hashes[path.name][:12]}….")
+    check_file(path, hashes[path.name], f"{folder.name}/{path.name}")
     table = pq.read_table(path).to_pandas()
     model = model if colon else run.get("chosen") or ""
     if model not in set(table["model"]):
@@ -81,7 +76,27 @@ def side(text: str) -> Side:
     return Side(run, model, table[table["model"] == model])
 
 
-def folder_of(text: str) -> Path:
+def found_run(text: str) -> tuple[Path, dict[str, Any]]:
+    """A run's folder and record. Raises RequestError where there is none, WorkError where its record cannot be read."""
+    folder = _folder(text)
+    try:
+        return folder, read_run(folder)
+    except (OSError, ValueError) as error:
+        raise WorkError(f"{folder.name}: its run.json cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def hashes_of(run: Mapping[str, Any]) -> dict[str, str]:
+    """The sha256 of each of its files, by path."""
+    return {artifact["path"]: artifact["sha256"] for artifact in run["artifacts"]}
+
+
+def check_file(path: Path, expected: str, called: str) -> None:
+    """Raises WorkError, with both hashes, for a file that is not as its run wrote it. called: what the reader is to know it by."""
+    if (actual := sha256_of(path)) != expected:
+        raise WorkError(f"{called} is damaged: it hashes to {actual[:12]}…, run.json says {expected[:12]}….")
+
+
+def _folder(text: str) -> Path:
     """Where a run is: a folder, or the name of one under reports/."""
     if RUN_ID.fullmatch(text):
         if found := sorted((home() / "reports").glob(f"*/{text}")):

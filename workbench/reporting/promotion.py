@@ -7,11 +7,13 @@ import pandas as pd
 
 from workbench.data import Dataset, Split, item_titles
 from workbench.evaluation import Evaluation, compare_slices, label, split_name
-from workbench.evaluation.exposure import SET_METRICS
+from workbench.evaluation.exposure import SET_METRICS, Exposure
 from workbench.evaluation.ranking import NOTHING
+from workbench.policy.pool import fresh
 from workbench.promotion import Characteristic, Contest, Decision, Entry, Gates, Planned, Smaller
 from workbench.promotion.decide import TOLD
 from workbench.promotion.gates import MEASURES
+from workbench.promotion.plan import SIMULATED
 from workbench.reporting.display import Note, Table, Text
 from workbench.reporting.suppression import Shown
 from workbench.reporting.verdict import Guardrail, Headline, Verdict
@@ -42,9 +44,8 @@ def gates_table(gates: Gates, planned: Sequence[Planned]) -> Table:
             rows.append({"gate": each.measure, "asked": f"at most {each.most:g}: {MEASURES[each.measure]}"})
     caption = (
         f"{gates.because} The first is primary; the others are guardrails, each of which must hold. Detectable: the smallest true "
-        f"difference "
-        f"that this many people show with 80 % power, from how much two models differ over people of validation. A gate that passes fewer "
-        f"than {gates.power:.0%} of those it should is refused."
+        "difference that this many people show with 80 % power, from how much two models differ over people of validation. A gate that "
+        f"passes fewer than {gates.power:.0%} of those it should is refused."
     )
     columns = ["gate", "asked", "people", "detectable", "passes"]
     frame = pd.DataFrame(rows, columns=columns)
@@ -63,12 +64,11 @@ def characteristics_table(found: Sequence[Characteristic], planned: Sequence[Pla
         }
         for each in found
     ]
+    asked = "above 0" if not planned[0].margin else f"above -{planned[0].margin:g}"
     caption = (
-        f"2,000 simulated promotions: people drawn from validation, as many as are judged, better or worse by that share of every "
-        f"metric. A gate "
-        f"on {label(planned[0].metric)} that must lie {'above 0' if not planned[0].margin else f'above -{planned[0].margin:g}'} is "
-        f"passed by "
-        "chance where nothing changed as often as the first row says. Coverage, time and size are taken to hold."
+        f"{SIMULATED:,} simulated promotions: people drawn from validation, as many as are judged, better or worse by that share of every "
+        f"metric. A gate on {label(planned[0].metric)} that must lie {asked} is passed by chance where nothing changed as often as the "
+        "first row says. Coverage, time and size are taken to hold."
     )
     return Table(pd.DataFrame(rows), caption)
 
@@ -89,10 +89,8 @@ def parity_table(contest: Contest) -> Table:
     ]
     caption = (
         "ONNX Runtime and NumPy against torch, on the same requests: people of the log, strangers with short, long and empty histories, "
-        "items "
-        "nobody had in training; and everybody who is judged, at their own moment. Up to ties: items swapped only where scores are "
-        "equal as "
-        "far as 32 bits say. The golden requests ship with the bundle; `workbench verify` asks them again."
+        "items nobody had in training; and everybody who is judged, at their own moment. Up to ties: items swapped only where scores "
+        "are equal as far as 32 bits say. The golden requests ship with the bundle; `workbench verify` asks them again."
     )
     return Table(pd.DataFrame(rows), caption)
 
@@ -110,10 +108,8 @@ def decision_table(decision: Decision) -> Table:
     ]
     caption = (
         f"{decision.challenger} against {decision.rival}, on the test part. Pass: the whole interval is where it was asked to be; fail: "
-        f"none of "
-        "it is; otherwise these people cannot tell, which is no pass. Each interval holds by itself: all gates must pass, so none needs "
-        "to be "
-        f"corrected for the others. Gates {decision.gates}."
+        "none of it is; otherwise these people cannot tell, which is no pass. Each interval holds by itself: all gates must pass, so none "
+        f"needs to be corrected for the others. Gates {decision.gates}."
     )
     return Table(pd.DataFrame(rows), caption)
 
@@ -136,7 +132,7 @@ def origins_table(contest: Contest) -> Table:
     """Where the challenger comes from; the champion beside it, where there is one."""
     made = {"challenger": contest.bundle.manifest["made"]}
     if contest.champion:
-        made["champion"] = contest.champion.open().manifest["made"]
+        made["champion"] = contest.champions["made"]
     rows = [
         {"": name, **{who: str(told[name] if name != "code" else told["code"]["commit"])[:80] for who, told in made.items()}}
         for name in ("system", "snapshot", "code", "environment", "created")
@@ -149,7 +145,7 @@ def cost_table(contest: Contest) -> Table:
     """Beside the champion's, where there is one."""
     columns = {"challenger": contest.measures}
     if contest.champion:
-        columns["champion"] = dict(contest.champion.open().manifest.get("measures", {}))
+        columns["champion"] = contest.champions.get("measures", {})
     rows: list[dict[str, Any]] = [
         {"": text, **{who: round(told[name], 3) for who, told in columns.items() if name in told and told[name] == told[name]}}
         for name, text in MEASURES.items()
@@ -166,25 +162,21 @@ def changes_table(contest: Contest, data: Dataset) -> Table | Note:
         return Note(f"Not applicable: {contest.rival}.")
     k = min(10, contest.challenger.top.shape[1], contest.rival.top.shape[1])
     mine, theirs = contest.challenger.top[:, :k], contest.rival.top[:, :k]
-    same = ((mine[:, :, None] == theirs[:, None, :]) & (mine != NOTHING)[:, :, None]).any(2).sum(1).double()
-    shown = {name: _counts(items, data.n_items) for name, items in (("now", theirs), ("then", mine))}
-    change = shown["then"] - shown["now"]
+    same = ((mine != NOTHING) & ~fresh(mine, theirs)).sum(1)
+    now, then = (Exposure(items, data.n_items).counts for items in (theirs, mine))
+    change = then - now
     titles = item_titles(data)
     order = change.argsort(descending=True).tolist()
     rows = [
-        {"item": titles[item], "lists now": int(shown["now"][item]), "lists then": int(shown["then"][item])}
+        {"item": titles[item], "lists now": int(now[item]), "lists then": int(then[item])}
         for item in [*order[:5], *order[-5:]]
         if change[item] != 0
     ]
     caption = (
-        f"Of a list's {k} places {same.mean().item():.1f} hold an item that the list of {contest.rival_name} has too; "
+        f"Of a list's {k} places {same.double().mean().item():.1f} hold an item that the list of {contest.rival_name} has too; "
         f"{(same == k).double().mean().item():.0%} of the lists have the same items. The items that gain and lose most:"
     )
     return Table(pd.DataFrame(rows, columns=["item", "lists now", "lists then"]), caption)
-
-
-def _counts(items: Any, n_items: int) -> Any:
-    return items[items != NOTHING].bincount(minlength=n_items)
 
 
 def advice_table(contest: Contest, metric: str, shown: Shown) -> Table | Note:

@@ -26,7 +26,7 @@ from workbench.reporting.display import Figure, Note, Table
 from workbench.reporting.figures import tradeoff
 from workbench.reporting.retrieval import retrieval_verdict
 from workbench.reporting.suppression import Shown
-from workbench.reporting.verdict import Guardrail, Headline, Verdict, above_zero
+from workbench.reporting.verdict import Guardrail, Headline, Verdict
 
 
 def evaluations(judged: Mapping[str, Judged]) -> dict[str, Evaluation]:
@@ -213,7 +213,7 @@ def _headline(pick: Pick, kept: Kept) -> str:
             f"{label(pick.metric)} on validation: leave them as they are."
         )
     gained = kept.gained.difference
-    did = {"pass": "buys", "fail": "loses", "unknown": "does not surely buy"}[above_zero(gained)]
+    did = {"pass": "buys", "fail": "loses", "unknown": "does not surely buy"}[gained.above()]
     bought = f"{did} {label(pick.aim)} {gained.text(sign=True)}"
     price = f"{label(pick.metric)} {kept.lost.difference.text(4, sign=True)}, where {-kept.most:+.4f} is allowed"
     said = {"kept": "keeps within the limit", "broken": "breaks the limit on test", "cannot tell": "may or may not keep within the limit"}
@@ -231,7 +231,7 @@ def _gained_guardrail(pick: Pick, kept: Kept) -> list[Guardrail]:
         return []
     gained = kept.gained.difference
     told = f"{label(pick.aim)} {gained.text(sign=True)}"
-    return [Guardrail(above_zero(gained), told)]
+    return [Guardrail(gained.above(), told)]
 
 
 def _floor_guardrails(taken: Judged) -> list[Guardrail]:

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from workbench.evaluation import Interval
+from workbench.evaluation.intervals import State
 
 
 @dataclass(frozen=True)
@@ -18,18 +18,10 @@ class Headline:
     """Whether the change is good (up), bad (down) or neither; not its sign."""
 
 
-State = Literal["pass", "fail", "unknown"]
-
-
 @dataclass(frozen=True)
 class Guardrail:
     state: State
     text: str
-
-
-def above_zero(found: Interval) -> State:
-    """pass: the whole interval lies above 0; fail: below; unknown: neither, or there is none."""
-    return "pass" if found.low > 0 else "fail" if found.high < 0 else "unknown"
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
 """The manifest of a bundle: what is in it, and the checks before anything of it is read."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from workbench.errors import RequestError, WorkError
+from workbench.files import sha256_of
 from workbench.serving.onnx_files import external_tensors
 
 MANIFEST = "manifest.json"
@@ -72,11 +72,3 @@ def read_onnx(folder: Path, name: str) -> bytes:
     if found := external_tensors(content):
         raise WorkError(f'{folder.name}: {name} keeps the weights "{found[0]}" in a file outside of itself, which no bundle does.')
     return content
-
-
-def sha256_of(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()

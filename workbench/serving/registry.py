@@ -19,10 +19,10 @@ from typing import Any
 from filelock import FileLock
 
 from workbench.errors import RequestError, WorkError
-from workbench.files import publish_folder
+from workbench.files import publish_folder, sha256_of
 from workbench.paths import checked_name, home
 from workbench.serving import Bundle
-from workbench.serving.manifest import MANIFEST, sha256_of
+from workbench.serving.manifest import MANIFEST
 
 CHAMPION, PREVIOUS = "champion", "previous"
 WRITING, READY, INTERRUPTED, WITHDRAWN = "writing", "ready", "interrupted", "withdrawn"

@@ -12,8 +12,6 @@ from workbench.serving.requests import Asked
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
-DAMPING = 60.0
-"""Of reciprocal rank fusion, as `workbench.retrieval.blend` has it."""
 CELLS = 2**26
 """Numbers that a graph works on at once, about: bounds memory."""
 EACH = 256
@@ -49,7 +47,7 @@ class Retriever:
         self.outputs = [each.name for each in self.session.get_outputs()]
         self.n_items = len(ties)
         self.by_tie = np.argsort(ties)
-        self.worth = 1.0 / (DAMPING + 1 + np.arange(len(ties)))
+        self.worth = 1.0 / (told["damping"] + 1 + np.arange(len(ties)))  # of a place, in reciprocal rank fusion
 
     def candidates(self, asked: Sequence[Asked]) -> list[Retrieved]:
         """In the order asked."""
@@ -100,8 +98,8 @@ class Retriever:
         return Retrieved(items, scores, self._given(items, bits, [items], whole), bits)
 
     def _fused(self, lists: list[Codes]) -> tuple[Codes, Codes]:
-        """At most `depth` items by the sum of 1 / (60 + rank), equals by ties, then what fallbacks have, where the others leave room; and a
-        bit for each source that gave them."""
+        """At most `depth` items by the sum of 1 / (damping + rank), equals by ties, then what fallbacks have, where the others leave room;
+        and a bit for each source that gave them."""
         scores, bits, depth = np.zeros(self.n_items), np.zeros(self.n_items, np.int64), self.told["depth"]  # by their order among equals
         for place, found in enumerate(lists):
             if self.names[place] not in self.told["fallbacks"]:

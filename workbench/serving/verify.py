@@ -80,8 +80,7 @@ def _ties(items: Codes, scores: Floats, found: Codes, size: float) -> bool:
 
 def verify(folder: Path) -> dict[str, Parity]:
     """The golden requests asked again, one by one and together. Raises as `Bundle.open` does."""
-    bundle = Bundle.open(folder)
-    return verify_bundle(bundle)
+    return verify_bundle(Bundle.open(folder))
 
 
 def verify_bundle(bundle: Bundle) -> dict[str, Parity]:
