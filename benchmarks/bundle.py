@@ -125,12 +125,15 @@ def measure(folder: Path) -> dict[str, float]:
     ]
     whole, bare, cpu = [], [], 0.0
     for number, request in enumerate(requests):
+        if number % 2:  # what comes second finds this person's rows in the processor's cache: each comes first as often
+            bare.append(_bare(bundle, bundle.encode(request)))
         start, busy = time.perf_counter(), time.process_time()
         bundle.recommend(request)
         end = time.perf_counter()
         cpu += (time.process_time() - busy) * (number >= WARM)
         whole.append(end - start)
-        bare.append(_bare(bundle, bundle.encode(request)))
+        if not number % 2:
+            bare.append(_bare(bundle, bundle.encode(request)))
     taken, inside = 1000 * np.array(whole[WARM:]), 1000 * np.array(bare[WARM:])
     p50, p95, p99 = np.quantile(taken, [0.5, 0.95, 0.99])
     return {

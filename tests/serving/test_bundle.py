@@ -16,7 +16,7 @@ from workbench.promotion.bundle import write_manifest
 from workbench.promotion.system import moments_of
 from workbench.retrieval import Requests
 from workbench.serving import Bundle, Request
-from workbench.serving.manifest import MANIFEST, read_manifest
+from workbench.serving.manifest import MANIFEST, SCHEMA, read_manifest
 from workbench.serving.verify import GOLDEN, verify
 
 BUNDLES = ("ranked", "flat", *(pytest.param(name, marks=pytest.mark.slow) for name in ("cells", "cosine")))
@@ -33,6 +33,24 @@ def hashed_again(folder):
     told = read_manifest(folder)
     told["sha256"] = {name: sha256_of(folder / name) for name in told["sha256"]}
     (folder / MANIFEST).write_text(json.dumps(told), encoding="utf-8")
+
+
+SCHEMA_1 = {
+    "": "inputs items lists made name policy ranker retriever schema sha256 surface",
+    "lists": "fallback k repeats served_by",
+    "made": "as_of code created dataset environment opset run snapshot split system",
+    "ranker": "calibration dtype features file title",
+    "retriever": "depth fallbacks file index scores sources together",
+}
+
+
+@pytest.mark.parametrize("name", ["ranked", "flat"])
+def test_a_manifest_has_what_its_schema_has_so_that_bundles_of_before_can_be_opened(name, request):
+    """What is read but was not written in earlier bundles needs a newer schema, and code for both."""
+    told = read_manifest(request.getfixturevalue(name).folder)
+    found = {"": told, **{key: told[key] for key in SCHEMA_1 if key and told[key]}}
+    assert {key: " ".join(sorted(value)) for key, value in found.items()} == {key: SCHEMA_1[key] for key in found}
+    assert told["schema"] == SCHEMA == 1
 
 
 def ids(bundle, request, k=None):

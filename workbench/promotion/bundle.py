@@ -24,7 +24,6 @@ from workbench.promotion.policy import check_servable, write_policy
 from workbench.promotion.system import System
 from workbench.ranking import AnyRanker, Calibrated, Platt, Trees
 from workbench.retrieval import PersonVectors
-from workbench.retrieval.blend import DAMPING
 from workbench.retrieval.config import KNOBS
 from workbench.serving import Bundle
 from workbench.serving.manifest import MANIFEST, SCHEMA
@@ -149,7 +148,6 @@ def _write_retriever(folder: Path, system: System, graphs: Sequence[nn.Module]) 
         "sources": told,
         "depth": min(system.spec.candidates, len(system.ties)),
         "fallbacks": list(system.made.fusion().fallback),
-        "damping": DAMPING,
         "together": True,
         "scores": system.ranker is not None,
         "index": index,

@@ -63,9 +63,17 @@ class Stream:
         if moment > self.latest:
             rows: Codes = self.lasts[known]
         else:
-            rows = np.searchsorted(self.order, known * self.width + np.searchsorted(self.moments, moment)) - 1
+            rows = _placed(self.order, known * self.width + np.searchsorted(self.moments, moment)) - 1
             there = there & (rows >= self.starts[known])
         return rows if there.all() else np.where(there, rows, -1)
+
+
+def _placed(order: Codes, sought: Codes) -> Codes:
+    """As searchsorted; asked in ascending order, which goes through a long table once."""
+    ascending = sought.argsort()
+    found = np.empty_like(sought)
+    found[ascending] = np.searchsorted(order, sought[ascending])
+    return found
 
 
 def _with_none(name: str, column: Floats) -> Floats:
@@ -193,5 +201,5 @@ class _Request:
                 return np.where(first + each["delay"] >= moment - each["window"], found, np.nan) if each["window"] else found
             case "last":
                 return np.where(stream.times[rows] >= moment - each["window"], first, np.nan) if each["window"] else first
-        decayed: Floats = np.nan_to_num(table[:, other[0]] * np.exp2((first - moment) / each["half_life"]))
-        return decayed
+        decayed: Floats = table[:, other[0]] * np.exp2((first - moment) / each["half_life"])
+        return np.where(np.isnan(decayed), 0.0, decayed)

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 STEPS = "policy.json"
-NONE = np.empty(0, np.int64)
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
@@ -36,9 +35,6 @@ class Limit:
         counts = np.bincount(pairs[:, 0].astype(np.int64), minlength=n_items)
         groups, starts = pairs[:, 1].astype(np.int64), np.append(0, counts.cumsum())
         return cls(groups, starts, most, [each.tolist() for each in np.split(groups, starts[1:-1])])
-
-    def of_item(self, item: int) -> list[int]:
-        return self.lists[item]
 
     def spread(self, items: Codes) -> tuple[Codes, Codes]:
         """int64: the groups of these items one after another, and whose each is."""
@@ -139,28 +135,41 @@ class _Counts:
     """How much of each limit the places taken so far use."""
 
     def __init__(self, pool: Pool) -> None:
-        self.items = pool.items.tolist()
-        self.limits = [(limit, *limit.spread(pool.items), dict[int, int]()) for limit in pool.limits]
+        self.codes, self.items = pool.items, pool.items.tolist()
+        self.limits = [(limit, dict[int, int](), set[int]()) for limit in pool.limits]
+        self.spread: dict[int, tuple[Codes, Codes]] = {}
 
-    def take(self, place: int) -> Codes:
-        """int64: the places of candidates that a limit has no room for now."""
+    def room(self, place: int) -> bool:
+        item = self.items[place]
+        return all(full.isdisjoint(limit.lists[item]) for limit, _, full in self.limits)
+
+    def take(self, place: int) -> list[tuple[int, int]]:
+        """The limits, and the groups of each, that have no room from now on."""
         closed = []
-        for limit, groups, whose, used in self.limits:
-            for group in limit.of_item(self.items[place]):
-                used[group] = number = used.get(group, 0) + 1
-                if number == limit.most:
-                    closed.append(whose[groups == group])
-        return np.concatenate(closed) if closed else NONE
+        for number, (limit, used, full) in enumerate(self.limits):
+            for group in limit.lists[self.items[place]]:
+                used[group] = used.get(group, 0) + 1
+                if used[group] == limit.most:
+                    full.add(group)
+                    closed.append((number, group))
+        return closed
+
+    def of_group(self, number: int, group: int) -> Codes:
+        """int64: the places of the candidates in this group of this limit."""
+        if number not in self.spread:
+            self.spread[number] = self.limits[number][0].spread(self.codes)
+        groups, whose = self.spread[number]
+        found: Codes = whose[groups == group]
+        return found
 
 
 def _keep_to_limits(pool: Pool) -> Pool:
     counts, chosen = _Counts(pool), list[int]()
-    closed = np.zeros(len(pool.items), bool)
     for place in range(len(pool.items)):
         if len(chosen) == pool.k:
             break
-        if not closed[place]:
-            closed[counts.take(place)] = True
+        if counts.room(place):
+            counts.take(place)
             chosen.append(place)
     return replace(pool.ordered(np.array(chosen, np.int64)), listed=len(chosen))
 
@@ -170,12 +179,12 @@ def _fill(pool: Pool, gain: Callable[[Pool], Gain]) -> Pool:
     gains, counts, chosen = gain(pool), _Counts(pool), list[int]()
     barred = np.zeros(len(pool.items))
     for _ in range(min(pool.k, len(pool.items))):
-        values = gains.values() + barred
-        best = int(values.argmax())
-        if values[best] == -np.inf:
+        best = int((gains.values() + barred).argmax())
+        if barred[best]:
             break
         barred[best] = -np.inf
-        barred[counts.take(best)] = -np.inf
+        for number, group in counts.take(best):
+            barred[counts.of_group(number, group)] = -np.inf
         chosen.append(best)
         gains.take(best)
     ordered = pool.ordered(np.array(chosen, np.int64))

@@ -16,6 +16,8 @@ CELLS = 2**26
 """Numbers that a graph works on at once, about: bounds memory."""
 EACH = 256
 """Of them for an event of a history."""
+DAMPING = 60.0
+"""Of reciprocal rank fusion, as `workbench.retrieval.blend` has it: part of what a bundle of this schema means."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +49,8 @@ class Retriever:
         self.outputs = [each.name for each in self.session.get_outputs()]
         self.n_items = len(ties)
         self.by_tie = np.argsort(ties)
-        self.worth = 1.0 / (told["damping"] + 1 + np.arange(len(ties)))  # of a place, in reciprocal rank fusion
+        self.places = np.arange(1.0, len(ties) + 1)
+        self.worth = 1.0 / (DAMPING + self.places)  # of a place, in reciprocal rank fusion
 
     def candidates(self, asked: Sequence[Asked]) -> list[Retrieved]:
         """In the order asked."""
@@ -91,7 +94,7 @@ class Retriever:
             best = answers["best.0"][: len(lists[0])].astype(np.float64)
             return self._alone(lists[0], best, whole)
         items, bits = self._fused(lists)
-        return Retrieved(items, -np.arange(1.0, len(items) + 1), self._given(items, bits, lists, whole), bits)
+        return Retrieved(items, -self.places[: len(items)], self._given(items, bits, lists, whole), bits)
 
     def _alone(self, items: Codes, scores: Floats, whole: dict[int, Any]) -> Retrieved:
         bits = np.ones(len(items), np.int64)
@@ -100,15 +103,16 @@ class Retriever:
     def _fused(self, lists: list[Codes]) -> tuple[Codes, Codes]:
         """At most `depth` items by the sum of 1 / (damping + rank), equals by ties, then what fallbacks have, where the others leave room;
         and a bit for each source that gave them."""
-        scores, bits, depth = np.zeros(self.n_items), np.zeros(self.n_items, np.int64), self.told["depth"]  # by their order among equals
-        for place, found in enumerate(lists):
-            if self.names[place] not in self.told["fallbacks"]:
-                at = self.ties[found]
-                scores[at] += self.worth[: len(found)]
-                bits[at] |= 1 << place
+        n, depth, fallbacks = self.n_items, self.told["depth"], self.told["fallbacks"]
+        blended = [(place, lists[place]) for place, name in enumerate(self.names) if name not in fallbacks and len(lists[place])]
+        sizes = [len(found) for _, found in blended]
+        at = self.ties[np.concatenate([found for _, found in blended])] if blended else np.empty(0, np.int64)  # by their order among equals
+        worth = np.concatenate([self.worth[:size] for size in sizes]) if blended else np.empty(0)
+        bits = np.bincount(at, np.repeat([2.0**place for place, _ in blended], sizes), n).astype(np.int64)
         there = np.flatnonzero(bits)
-        order = there[np.argsort(-scores[there].round(12), kind="stable")][:depth]
-        for name in self.told["fallbacks"]:
+        scores = np.rint(np.bincount(at, worth, n)[there] * 1e12).astype(np.int64)  # sums in another order are the same to 12 places
+        order = np.sort(there - n * scores)[:depth] % n  # one integer: the larger score first, then the order among equals
+        for name in fallbacks:
             if len(order) >= depth:
                 break
             at = self.ties[lists[self.names.index(name)]]
@@ -119,11 +123,12 @@ class Retriever:
     def _given(self, items: Codes, bits: Codes, lists: list[Codes], whole: dict[int, Any]) -> dict[str, Floats]:
         if not self.told["scores"]:
             return {}
-        counts = sum((((bits >> place) & 1).astype(np.float64) for place in range(len(lists))), np.zeros(len(items)))
-        given = {"place": np.arange(1.0, len(items) + 1), "sources": counts}
+        given = {"place": self.places[: len(items)], "sources": np.bitwise_count(bits).astype(np.float64)}
+        ranks = np.full((len(lists), self.n_items), np.nan)
+        for place, found in enumerate(lists):
+            ranks[place, found] = self.places[: len(found)]
+        ranks = ranks[:, items]
         for place, name in enumerate(self.names):
-            ranks = np.full(self.n_items, np.nan)
-            ranks[lists[place]] = np.arange(1.0, len(lists[place]) + 1)
-            given[f"rank {name}"] = ranks[items]
+            given[f"rank {name}"] = ranks[place]
             given[f"score {name}"] = whole[place][items].astype(np.float64) if place in whole else np.full(len(items), np.nan)
         return given
