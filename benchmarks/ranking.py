@@ -19,7 +19,6 @@ threads. The first call fetches ML-1M.
 """
 
 import contextlib
-import resource
 import statistics
 import subprocess
 import sys
@@ -34,7 +33,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from benchmarks.report import Row, show, write
+from benchmarks.report import Row, peak_memory, show, write
 from benchmarks.timing import seconds
 from workbench.data import load_dataset, side_information
 from workbench.evaluation import auc, by_mean, compare
@@ -129,14 +128,14 @@ def measured(which: str) -> None:
     tables, asked = made_log()
     if which == "ours":
         taken = seconds(lambda: build_features(DEFINITIONS, tables, asked, threads=2))
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        peak = peak_memory() / 1000
     else:
         asking = {"user_code": asked.users.numpy(), "item_code": asked.items.numpy(), "timestamp": asked.timestamps.numpy()}
         requests = pd.DataFrame(asking).sort_values("timestamp")
         order = torch.from_numpy(requests.index.to_numpy().copy())
         log = tables.events.select(["user_code", "item_code", "timestamp", "value", "liked"]).to_pandas().sort_values("timestamp")
         taken = seconds(lambda: [by_pandas(log, each, requests) for each in DEFINITIONS[:-1]])
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        peak = peak_memory() / 1000
         some = DEFINITIONS[:-1:2]
         ours = build_features(some, tables, asked, threads=2)
         for each in some:  # both say the same

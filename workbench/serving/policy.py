@@ -1,7 +1,7 @@
 """The steps of a policy on one request's candidates, with NumPy alone; what `workbench.policy` does to many at once."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,23 +18,28 @@ Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Limit:
-    """At most `most` of any one group."""
+class Limits:
+    """At most so many of any one group, of one grouping or of several; groups of different ones have different numbers."""
 
     groups: Codes
     """int64: the groups of item 0, then those of item 1, and so on."""
     starts: Codes
     """int64 (n_items + 1,): where each item's begin."""
-    most: int
     lists: list[list[int]]
     """The same, by item."""
+    most: list[int]
+    """By group."""
 
     @classmethod
-    def of(cls, pairs: npt.NDArray[Any], n_items: int, most: int) -> "Limit":
-        """pairs: (n, 2), an item and a group of it, by item."""
-        counts = np.bincount(pairs[:, 0].astype(np.int64), minlength=n_items)
-        groups, starts = pairs[:, 1].astype(np.int64), np.append(0, counts.cumsum())
-        return cls(groups, starts, most, [each.tolist() for each in np.split(groups, starts[1:-1])])
+    def of(cls, groupings: Sequence[tuple[npt.NDArray[Any], int]], n_items: int) -> "Limits":
+        """groupings: of each its pairs, (n, 2), an item and a group of it, and how many of a group there may be."""
+        items, groups, most = np.empty(0, np.int64), np.empty(0, np.int64), list[int]()
+        for pairs, each in groupings:
+            items = np.append(items, pairs[:, 0].astype(np.int64))
+            groups = np.append(groups, pairs[:, 1].astype(np.int64) + len(most))
+            most += [each] * (int(pairs[:, 1].max(initial=-1)) + 1)
+        groups, starts = groups[items.argsort(kind="stable")], np.append(0, np.bincount(items, minlength=n_items).cumsum())
+        return cls(groups, starts, [each.tolist() for each in np.split(groups, starts[1:-1])], most)
 
     def spread(self, items: Codes) -> tuple[Codes, Codes]:
         """int64: the groups of these items one after another, and whose each is."""
@@ -50,7 +55,7 @@ class Pool:
     items: Codes
     scores: Floats
     k: int
-    limits: tuple[Limit, ...] = ()
+    limits: Limits | None = None
     listed: int | None = None
     """How many of the first `k` a list has, where limits leave no room for more."""
 
@@ -85,11 +90,13 @@ class Policy:
     def __init__(self, steps: list[dict[str, Any]], columns: Mapping[str, npt.NDArray[Any]]) -> None:
         """columns: by name, a row for each item; see `workbench.promotion.policy`."""
         self.steps, self.columns = steps, columns
-        self.limits = {
-            number: Limit.of(columns[f"groups_{number}"], step["items"], step["most"])
-            for number, step in enumerate(steps)
-            if step["does"] == "limit"
-        }
+        self.limits: dict[int, Limits] = {}
+        """By the number of a step: it and those before it."""
+        groupings = []
+        for number, step in enumerate(steps):
+            if step["does"] == "limit":
+                groupings.append((columns[f"groups_{number}"], step["most"]))
+                self.limits[number] = Limits.of(groupings, step["items"])
 
     @classmethod
     def read(cls, folder: Path) -> "Policy":
@@ -117,7 +124,7 @@ class Policy:
             case "unseen":
                 return _without(pool, np.isin(pool.items, seen))
             case "limit":
-                return _keep_to_limits(replace(pool, limits=(*pool.limits, self.limits[number])))
+                return _keep_to_limits(replace(pool, limits=self.limits[number]))
             case "mmr":
                 return _fill(pool, lambda each: _Marginal(each, self.columns["vectors"], step["weight"]))
             case "dpp":
@@ -132,43 +139,40 @@ def _without(pool: Pool, refused: Flags) -> Pool:
 
 
 class _Counts:
-    """How much of each limit the places taken so far use."""
+    """How much of the limits the places taken so far use."""
 
     def __init__(self, pool: Pool) -> None:
-        self.codes, self.items = pool.items, pool.items.tolist()
-        self.limits = [(limit, dict[int, int](), set[int]()) for limit in pool.limits]
-        self.spread: dict[int, tuple[Codes, Codes]] = {}
+        self.items, self.limits = pool.items, pool.limits
+        self.used, self.full = dict[int, int](), set[int]()
+        self.spread: tuple[Codes, Codes] | None = None
 
-    def room(self, place: int) -> bool:
-        item = self.items[place]
-        return all(full.isdisjoint(limit.lists[item]) for limit, _, full in self.limits)
-
-    def take(self, place: int) -> list[tuple[int, int]]:
-        """The limits, and the groups of each, that have no room from now on."""
+    def take(self, place: int) -> list[int]:
+        """The groups that have no room from now on."""
         closed = []
-        for number, (limit, used, full) in enumerate(self.limits):
-            for group in limit.lists[self.items[place]]:
-                used[group] = used.get(group, 0) + 1
-                if used[group] == limit.most:
-                    full.add(group)
-                    closed.append((number, group))
+        if self.limits:
+            for group in self.limits.lists[self.items[place]]:
+                self.used[group] = number = self.used.get(group, 0) + 1
+                if number == self.limits.most[group]:
+                    closed.append(group)
+            self.full.update(closed)
         return closed
 
-    def of_group(self, number: int, group: int) -> Codes:
-        """int64: the places of the candidates in this group of this limit."""
-        if number not in self.spread:
-            self.spread[number] = self.limits[number][0].spread(self.codes)
-        groups, whose = self.spread[number]
+    def of_group(self, group: int) -> Codes:
+        """int64: the places of the candidates in this group."""
+        assert self.limits
+        self.spread = self.spread or self.limits.spread(self.items)
+        groups, whose = self.spread
         found: Codes = whose[groups == group]
         return found
 
 
 def _keep_to_limits(pool: Pool) -> Pool:
+    assert pool.limits
     counts, chosen = _Counts(pool), list[int]()
-    for place in range(len(pool.items)):
+    for place, item in enumerate(pool.items.tolist()):
         if len(chosen) == pool.k:
             break
-        if counts.room(place):
+        if counts.full.isdisjoint(pool.limits.lists[item]):
             counts.take(place)
             chosen.append(place)
     return replace(pool.ordered(np.array(chosen, np.int64)), listed=len(chosen))
@@ -183,8 +187,8 @@ def _fill(pool: Pool, gain: Callable[[Pool], Gain]) -> Pool:
         if barred[best]:
             break
         barred[best] = -np.inf
-        for number, group in counts.take(best):
-            barred[counts.of_group(number, group)] = -np.inf
+        for group in counts.take(best):
+            barred[counts.of_group(group)] = -np.inf
         chosen.append(best)
         gains.take(best)
     ordered = pool.ordered(np.array(chosen, np.int64))
