@@ -76,10 +76,10 @@ def test_a_gate_without_power_is_refused_with_the_least_margin_that_would_do(n):
         plan(asked, NO_DATA, everyone(n), pair(200, 0.165))
     said = str(refused.value)
     share = {100: "9%", 943: "46%"}[n]
-    told = f"{n:,} people show an equal model through a margin of 0.01 {share} of the time, and 80% is asked for. Write down at least "
+    told = f"{n:,} people show an equal model through a margin of 0.01 {share} of the time, and 80% is asked for; write down at least "
     assert said.startswith(f"the gate on {METRIC} (primary) has no power: {told}"), said
     assert "\n" not in said
-    least = float(said.split("Write down at least ")[1].split(",")[0])
+    least = float(said.split("write down at least ")[1].split(",")[0])
     (gate,) = plan(gates(Primary(metric=METRIC, must="not be worse", margin=least)), NO_DATA, everyone(n), pair(200, 0.165))
     assert gate.power >= 0.8
     with pytest.raises(RequestError, match="has no power"):
@@ -89,7 +89,7 @@ def test_a_gate_without_power_is_refused_with_the_least_margin_that_would_do(n):
 def test_an_improvement_that_would_too_rarely_show_is_refused_with_the_least_that_would():
     with pytest.raises(RequestError, match=r"100 people show an improvement of 0.01 9% of the time") as refused:
         plan(gates(Primary(metric=METRIC, effect=0.01)), NO_DATA, everyone(100), pair(200, 0.165))
-    least = float(str(refused.value).split("Write down at least ")[1].split(",")[0])
+    least = float(str(refused.value).split("write down at least ")[1].split(",")[0])
     (gate,) = plan(gates(Primary(metric=METRIC, effect=least)), NO_DATA, everyone(100), pair(200, 0.165))
     assert (gate.primary, gate.effect, gate.margin, gate.n, gate.rival) == (True, least, 0, 100, pytest.approx(0.3))
 
@@ -143,6 +143,15 @@ def test_a_small_group_is_refused_by_its_own_number_of_people():
     guardrail = [Guardrail(metric=METRIC, slice="gender", margin=0.02)]
     with pytest.raises(RequestError, match=r"^the gate on ndcg@10 \(gender: F\) has no power: 500 people show"):
         plan(gates(guardrail=guardrail), GROUPED, everyone(2000), pair(1000, 0.165))
+
+
+def test_all_gates_without_power_are_named_at_once():
+    guardrail = [Guardrail(metric=METRIC, slice="gender", margin=0.01)]
+    with pytest.raises(RequestError) as refused:
+        plan(gates(Primary(metric=METRIC, effect=0.01), guardrail), GROUPED, everyone(1000), pair(1000, 0.165))
+    told = str(refused.value).split("; the gate on ")
+    assert [each.partition(f"{METRIC} (")[2].partition(")")[0] for each in told] == ["primary", "gender: M", "gender: F"]
+    assert all("write down at least" in each for each in told)
 
 
 @pytest.mark.parametrize(

@@ -228,7 +228,7 @@ def _rival(
     holdout = parts.holdout("test")
     if champion is None or theirs is None:
         system = baseline.trained.late
-        name = f"{system.title}, the baseline that validation chose"
+        name = f"{system.title} (the baseline that validation chose)"
         return system.evaluate(holdout, moments_of(parts, "test", holdout), data, name="baseline", ks=ks), name
     title = theirs.manifest["made"]["system"]
     name = f"the champion, version {champion.number} ({title})"

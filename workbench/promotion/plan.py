@@ -79,8 +79,7 @@ def plan(gates: Gates, data: Dataset, test: Holdout, pair: tuple[Evaluation, Eva
             for of in _slices(each.slice, data, test):
                 named = early.get(of.label) if of else None
                 found.append(_planned(of.label if of else "everyone", each.metric, of, each.margin, 0.0, test, pair, named))
-    for gate in found:
-        _check_power(gate, gates.power)
+    _check_power(found, gates.power)
     return found
 
 
@@ -107,15 +106,18 @@ def _planned(
     return Planned(name=name, metric=metric, of=of, margin=margin, effect=effect, n=n, gaps=gaps, rival=pair[1].mean(metric, early))
 
 
-def _check_power(gate: Planned, wanted: float) -> None:
-    if gate.power >= wanted:
-        return
-    least = (NormalDist().inv_cdf(wanted) + Z) * gate.sd / math.sqrt(gate.n)
-    what = f"an improvement of {gate.effect:g}" if gate.effect else f"an equal model through a margin of {gate.margin:g}"
-    raise RequestError(
-        f"the gate on {gate.metric} ({gate.name}) has no power: {gate.n:,} people show {what} {gate.power:.0%} of the time, and "
-        f"{wanted:.0%} is asked for. Write down at least {math.ceil(least * 1000) / 1000:g}, or ask more people."
-    )
+def _check_power(planned: Sequence[Planned], wanted: float) -> None:
+    told = []
+    for gate in planned:
+        if gate.power < wanted:
+            least = math.ceil((NormalDist().inv_cdf(wanted) + Z) * gate.sd / math.sqrt(gate.n) * 1000) / 1000
+            what = f"an improvement of {gate.effect:g}" if gate.effect else f"an equal model through a margin of {gate.margin:g}"
+            told.append(
+                f"the gate on {gate.metric} ({gate.name}) has no power: {gate.n:,} people show {what} {gate.power:.0%} of the time, and "
+                f"{wanted:.0%} is asked for; write down at least {least:g}"
+            )
+    if told:
+        raise RequestError(f"{'; '.join(told)}, or ask more people.")
 
 
 def _slices(text: str, data: Dataset, holdout: Holdout) -> Sequence[Slice | None]:
