@@ -25,7 +25,11 @@ def contestants_table(entry: Entry, baseline: Entry, metric: str) -> Table:
         {"": what, "system": each.trained.late.title, label(metric): each.valid.interval(metric).text(), "people": len(each.valid.users)}
         for what, each in (("challenger", entry), ("baseline", baseline))
     ]
-    return Table(pd.DataFrame(rows), "Validation part. The baseline is the strongest of those named; the test part was not looked at.")
+    caption = (
+        "Validation part; the test part was not looked at. The baseline is the strongest of those named. Where the surface has a champion, "
+        "that is the rival on test, and these two say how much people differ."
+    )
+    return Table(pd.DataFrame(rows), caption)
 
 
 def gates_table(gates: Gates, planned: Sequence[Planned]) -> Table:
@@ -90,7 +94,7 @@ def parity_table(contest: Contest) -> Table:
     caption = (
         "ONNX Runtime and NumPy against torch, on the same requests: people of the log, strangers with short, long and empty histories, "
         "items nobody had in training; and everybody who is judged, at their own moment. Up to ties: items swapped only where scores "
-        "are equal as far as 32 bits say. The golden requests ship with the bundle; `workbench verify` asks them again."
+        "are equal as far as 32 bits say. The golden requests ship with the bundle; workbench verify asks them again."
     )
     return Table(pd.DataFrame(rows), caption)
 
@@ -117,7 +121,7 @@ def decision_table(decision: Decision) -> Table:
 def int8_table(contest: Contest, smaller: Smaller | str | None) -> Table | Note:
     """What 8 bits cost and save."""
     if smaller is None:
-        return Note("Not asked for: `quantise = True` tries it.")
+        return Note("Not asked for: quantise = True tries it.")
     if isinstance(smaller, str):
         return Note(f"Not applicable: {smaller}")
     rows = [
@@ -238,9 +242,7 @@ def _limits(parts: Split, result: Evaluation, dirty: bool) -> list[str]:
         "What people would do with these lists nobody has seen: they are held against what people found by themselves, or by another list.",
         f"Looks at this test part so far: {looks}. Whoever looks often enough finds something that is lucky there.",
     ]
-    return (
-        [*limits, "The code has changes that are in no commit: `workbench promote` takes it only with --allow-dirty."] if dirty else limits
-    )
+    return [*limits, "The code has changes that are in no commit: workbench promote takes it only with --allow-dirty."] if dirty else limits
 
 
 def checked_promotion(contest: Contest, planned: Sequence[Planned], metric: str) -> list[str]:
