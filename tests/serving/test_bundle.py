@@ -112,7 +112,10 @@ def test_the_test_parts_requests_are_answered_as_by_the_system(name, request):
 
 
 @pytest.mark.parametrize("name", ["ranked", "flat", "cells"])
-def test_requests_together_are_answered_as_one_by_one(name, request):
+@pytest.mark.parametrize("events", [40, 2**15])
+def test_requests_together_are_answered_as_one_by_one(name, events, request, monkeypatch):
+    """In batches of requests with histories of like length, however small."""
+    monkeypatch.setattr("workbench.serving.retrieve.EVENTS", events)
     bundle = request.getfixturevalue(name).bundle
     asked = [bundle.encode(each) for each in various(bundle)]
     together = bundle.answer(asked)

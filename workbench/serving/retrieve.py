@@ -1,6 +1,6 @@
 """Candidates of requests: the graph of all sources, the index where there is one, and the lists of several sources as one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,9 @@ from workbench.serving.requests import Asked
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
 CELLS = 2**26
-"""Numbers that a graph works on at once, about: bounds memory."""
-EACH = 256
-"""Of them for an event of a history."""
+"""Scores that a graph works on at once, at most: bounds memory."""
+EVENTS = 2**15
+"""Of histories, with what pads them: a graph may hold some thousand numbers for each."""
 DAMPING = 60.0
 """Of reciprocal rank fusion, as `workbench.retrieval.blend` has it: part of what a bundle of this schema means."""
 
@@ -54,14 +54,24 @@ class Retriever:
 
     def candidates(self, asked: Sequence[Asked]) -> list[Retrieved]:
         """In the order asked."""
-        longest = max((len(each.history) for each in asked), default=0)
-        size = max(1, CELLS // max(self.n_items, EACH * longest)) if self.together else 1
-        found = []
-        for start in range(0, len(asked), size):
-            some = asked[start : start + size]
+        found: dict[int, Retrieved] = {}
+        for numbers in self._batches([len(each.history) for each in asked]):
+            some = [asked[number] for number in numbers]
             answers = dict(zip(self.outputs, self.session.run(None, self.fed(some)), strict=True))
-            found += [self._of_one(each, {name: values[row] for name, values in answers.items()}) for row, each in enumerate(some)]
-        return found
+            for row, number in enumerate(numbers):
+                found[number] = self._of_one(some[row], {name: values[row] for name, values in answers.items()})
+        return [found[number] for number in range(len(asked))]
+
+    def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        """The requests by the length of their histories, so that little is padded, as many at a time as memory allows."""
+        most, batch = max(1, CELLS // self.n_items) if self.together else 1, list[int]()
+        for number in sorted(range(len(lengths)), key=lengths.__getitem__):
+            if len(batch) == most or (batch and (len(batch) + 1) * lengths[number] > EVENTS):
+                yield batch
+                batch = []
+            batch.append(number)
+        if batch:
+            yield batch
 
     def fed(self, asked: Sequence[Asked]) -> dict[str, Codes]:
         """The graph's inputs: all have a row for each request."""
