@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from tests.conftest import ROOT, keep, shorten
+from workbench.evaluation.metrics import label
 from workbench.models import learns, parse_names
 from workbench.parameters import load_plans
 from workbench.reporting.record import read_run
@@ -237,3 +238,13 @@ def test_the_rounding_of_the_later_notebooks_cannot_flip(whole_suite):
         for model, value in printed.items():
             found = exact[f"{model}: 20 known" if name == "04_cold_start" else model]
             assert abs(found - value) < 0.005 - 0.001, f"{name}, {model}: {found} is near an edge of its rounding"
+
+
+@pytest.mark.slow
+def test_the_rounding_of_the_challengers_number_cannot_flip(whole_suite):
+    """As above."""
+    name, value = cells("07_promotion", "nbval-check-output")[0].outputs[0].text.splitlines()[0].split()
+    (folder,) = (whole_suite[0] / "reports" / "07_promotion").iterdir()
+    rows = [row for row in read_run(folder)["metrics"] if (label(f"{row['name']}@{row['k']}"), row["slice"]) == (name, "everyone")]
+    assert [row["model"] for row in rows] == ["challenger"]
+    assert abs(rows[0]["value"] - float(value)) < 0.005 - 0.001, f"{rows[0]['value']} is near an edge of its rounding"
