@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from workbench.data import Dataset, Holdout, Split
 from workbench.errors import NotApplicable, RequestError
 from workbench.evaluation import Evaluation, Interval, Slice, by_mean, compare
-from workbench.evaluation.ranking import NOTHING
 from workbench.files import write_json
 from workbench.models import parse_names
 from workbench.paths import RUN_FOLDER, running
@@ -27,24 +25,16 @@ from workbench.promotion.decide import Decision, decide
 from workbench.promotion.gates import Gates
 from workbench.promotion.plan import Planned
 from workbench.promotion.quantise import quantised
-from workbench.promotion.replay import Replayed, learnt_from_the_judged, replay
+from workbench.promotion.replay import Replayed, replay
+from workbench.promotion.rival import Champion, Entry, on_test
 from workbench.promotion.spec import Spec, make_spec
-from workbench.promotion.system import System, Trained, judged, moments_of, train_system
+from workbench.promotion.system import System, judged, moments_of, train_system
 from workbench.retrieval import Requests
 from workbench.serving import Bundle
-from workbench.serving.registry import Registry, Version, there_is_one
 from workbench.serving.verify import Parity, compared, verify_bundle
 
 DECISION = "decision.json"
 BUNDLE = "bundle"
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Entry:
-    """A system, and how it does on validation."""
-
-    trained: Trained
-    valid: Evaluation
 
 
 def enter(spec: Spec, data: Dataset, parts: Split, ks: Sequence[int], valid: Holdout | None = None) -> Entry:
@@ -66,13 +56,6 @@ def strongest(names: str, like: Entry, data: Dataset, parts: Split, ks: Sequence
     return entries[by_mean({name: each.valid for name, each in entries.items()}, metric)[0]]
 
 
-def champion_of(dataset: str, surface: str) -> Version | None:
-    """None where there is none, or no registry yet."""
-    if not there_is_one():
-        return None
-    return Registry().champion(dataset, surface)
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Contest:
     """The challenger's bundle and its rival on the test part."""
@@ -82,15 +65,13 @@ class Contest:
     rival: Evaluation | str
     """A text says why there is none."""
     rival_name: str
-    champion: Version | None
-    champions: dict[str, Any]
-    """The champion's manifest; empty where there is no champion."""
+    champion: Champion | None
     parity: dict[str, Parity]
     measures: dict[str, float]
     replayed: Replayed
 
 
-def hold(entry: Entry, baseline: Entry, champion: Version | None, data: Dataset, parts: Split, surface: str, ks: Sequence[int]) -> Contest:
+def hold(entry: Entry, baseline: Entry, champion: Champion | None, data: Dataset, parts: Split, surface: str, ks: Sequence[int]) -> Contest:
     """The challenger exported, proved and judged on test through its bundle; beside it the champion's bundle, or the baseline where
     there is no champion.
     """
@@ -98,15 +79,13 @@ def hold(entry: Entry, baseline: Entry, champion: Version | None, data: Dataset,
     bundle = write_bundle(_folder(), system, data, parts, surface=surface, run=running() or "")
     asked = _asked(bundle, data, parts, "challenger", ks, entry.trained.calibration_error)
     asked.parity["the test part"] = _parity_on_test(system, asked.replayed, holdout, data, parts)
-    theirs = champion.open() if champion else None
-    rival, name = _rival(baseline, champion, theirs, data, parts, ks)
+    rival, name = on_test(baseline, champion, data, parts, ks)
     return Contest(
         bundle=bundle,
         challenger=asked.evaluation,
         rival=rival,
         rival_name=name,
         champion=champion,
-        champions=theirs.manifest if theirs else {},
         parity=asked.parity,
         measures=asked.measures,
         replayed=asked.replayed,
@@ -215,32 +194,10 @@ def finish(contest: Contest, decision: Decision, data: Dataset, slices: Sequence
     text = card(told, data, contest.challenger, slices, decision, contest.parity, told["measures"], metric)
     (bundle.folder / "README.md").write_text(text, encoding="utf-8")
     write_manifest(bundle.folder, told)
-    replaces = contest.champion.number if contest.champion else None
+    replaces = contest.champion.version.number if contest.champion else None
     found = {**decision.as_json(), "dataset": data.name, "surface": told["surface"], "replaces": replaces, "system": told["made"]["system"]}
     write_json(bundle.folder.parent / DECISION, found)
     return text
-
-
-def _rival(
-    baseline: Entry, champion: Version | None, theirs: Bundle | None, data: Dataset, parts: Split, ks: Sequence[int]
-) -> tuple[Evaluation | str, str]:
-    """The evaluation, or why there is none, and what the rival is called. theirs: the champion's bundle."""
-    holdout = parts.holdout("test")
-    if champion is None or theirs is None:
-        system = baseline.trained.late
-        name = f"{system.title} (the baseline that validation chose)"
-        return system.evaluate(holdout, moments_of(parts, "test", holdout), data, name="baseline", ks=ks), name
-    title = theirs.manifest["made"]["system"]
-    name = f"the champion, version {champion.number} ({title})"
-    if taught := learnt_from_the_judged(theirs, data, parts):
-        why = f"{taught:,} events that the champion learnt from are judged here, or came after: it cannot be held against what did not"
-        return why, name
-    found = replay(theirs, data, parts)
-    return judged(_as_long_as(found.items, max(ks)), found.served, holdout, name="champion", title=title, ks=ks), name
-
-
-def _as_long_as(items: Tensor, k: int) -> Tensor:
-    return torch.nn.functional.pad(items, (0, max(0, k - items.shape[1])), value=NOTHING)
 
 
 def _parity_on_test(system: System, found: Replayed, holdout: Holdout, data: Dataset, parts: Split) -> Parity:

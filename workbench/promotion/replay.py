@@ -42,9 +42,10 @@ class Replayed:
     """float64 (m,): of requests asked one at a time, on one thread."""
 
 
-def replay(bundle: Bundle, data: Dataset, parts: Split, part: str = "test") -> Replayed:
-    """The bundle may be of another snapshot: people and items it does not know are strangers, and not there."""
-    holdout = parts.holdout(part)
+def replay(bundle: Bundle, data: Dataset, parts: Split, part: str = "test", holdout: Holdout | None = None) -> Replayed:
+    """The bundle may be of another snapshot: people and items it does not know are strangers, and not there. holdout: who of the part asks;
+    None: everybody."""
+    holdout = holdout or parts.holdout(part)
     with tempfile.TemporaryDirectory() as folder:
         ready = _with_all_moments(bundle, data, Path(folder) / "features")
         asked = requests_of(ready, data, holdout, moments_of(parts, part, holdout))

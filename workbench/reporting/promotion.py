@@ -19,17 +19,17 @@ from workbench.reporting.suppression import Shown
 from workbench.reporting.verdict import Guardrail, Headline, Verdict
 
 
-def contestants_table(entry: Entry, baseline: Entry, metric: str) -> Table:
-    """The challenger and the strongest baseline on validation."""
+def contestants_table(entry: Entry, baseline: Entry, rival: Evaluation, metric: str) -> Table:
+    """The challenger, the strongest baseline and, where there is one, the champion on validation."""
+    found = {"challenger": entry.valid, "baseline": baseline.valid} | ({} if rival is baseline.valid else {"champion": rival})
     rows = [
-        {"": what, "system": each.trained.late.title, label(metric): each.valid.interval(metric).text(), "people": len(each.valid.users)}
-        for what, each in (("challenger", entry), ("baseline", baseline))
+        {"": what, "system": each.title, label(metric): each.interval(metric).text(), "people": len(each.users)}
+        for what, each in found.items()
     ]
-    caption = (
-        "Validation part; the test part was not looked at. The baseline is the strongest of those named. Where the surface has a champion, "
-        "that is the rival on test, and these two say how much people differ."
-    )
-    return Table(pd.DataFrame(rows), caption)
+    caption = "Validation part; the test part was not looked at. The baseline is the strongest of those named"
+    if "champion" in found:
+        return Table(pd.DataFrame(rows), f"{caption}; the champion, who is the rival, may have learnt from these people's events.")
+    return Table(pd.DataFrame(rows), f"{caption}, and the rival: there is no champion yet.")
 
 
 def gates_table(gates: Gates, planned: Sequence[Planned]) -> Table:
@@ -136,7 +136,7 @@ def origins_table(contest: Contest) -> Table:
     """Where the challenger comes from; the champion beside it, where there is one."""
     made = {"challenger": contest.bundle.manifest["made"]}
     if contest.champion:
-        made["champion"] = contest.champions["made"]
+        made["champion"] = contest.champion.bundle.manifest["made"]
     rows = [
         {"": name, **{who: str(told[name] if name != "code" else told["code"]["commit"])[:80] for who, told in made.items()}}
         for name in ("system", "snapshot", "code", "environment", "created")
@@ -149,7 +149,7 @@ def cost_table(contest: Contest) -> Table:
     """Beside the champion's, where there is one."""
     columns = {"challenger": contest.measures}
     if contest.champion:
-        columns["champion"] = contest.champions.get("measures", {})
+        columns["champion"] = contest.champion.bundle.manifest.get("measures", {})
     rows: list[dict[str, Any]] = [
         {"": text, **{who: round(told[name], 3) for who, told in columns.items() if name in told and told[name] == told[name]}}
         for name, text in MEASURES.items()

@@ -1,0 +1,63 @@
+"""Whom a challenger is held against: the champion's bundle, or the strongest baseline where there is no champion."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from workbench.data import Dataset, Holdout, Split
+from workbench.evaluation import Evaluation
+from workbench.evaluation.ranking import NOTHING
+from workbench.promotion.replay import learnt_from_the_judged, replay
+from workbench.promotion.system import Trained, judged, moments_of
+from workbench.serving import Bundle
+from workbench.serving.registry import Registry, Version, there_is_one
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Entry:
+    """A system, and how it does on validation."""
+
+    trained: Trained
+    valid: Evaluation
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Champion:
+    version: Version
+    bundle: Bundle
+
+    @property
+    def title(self) -> str:
+        return f"the champion, version {self.version.number} ({self.bundle.manifest['made']['system']})"
+
+    def asked(self, data: Dataset, parts: Split, part: str, holdout: Holdout, ks: Sequence[int]) -> Evaluation:
+        """What the people of the holdout ask in that part, each at their own moment."""
+        found = replay(self.bundle, data, parts, part, holdout)
+        items = torch.nn.functional.pad(found.items, (0, max(0, max(ks) - found.items.shape[1])), value=NOTHING)
+        return judged(items, found.served, holdout, name="champion", title=self.bundle.manifest["made"]["system"], ks=ks)
+
+
+def champion_of(dataset: str, surface: str) -> Champion | None:
+    """None where there is none, or no registry yet. Raises WorkError for a bundle that was changed."""
+    version = Registry().champion(dataset, surface) if there_is_one() else None
+    return Champion(version=version, bundle=version.open()) if version else None
+
+
+def on_validation(entry: Entry, baseline: Entry, champion: Champion | None, data: Dataset, parts: Split, ks: Sequence[int]) -> Evaluation:
+    """By which it is planned what test can show. A champion may have learnt from these people's events, and look better than it is: what is
+    taken from it is how much people differ."""
+    return champion.asked(data, parts, "valid", entry.trained.valid, ks) if champion else baseline.valid
+
+
+def on_test(baseline: Entry, champion: Champion | None, data: Dataset, parts: Split, ks: Sequence[int]) -> tuple[Evaluation | str, str]:
+    """The evaluation, or why there is none, and what the rival is called."""
+    holdout = parts.holdout("test")
+    if champion is None:
+        system = baseline.trained.late
+        name = f"{system.title} (the baseline that validation chose)"
+        return system.evaluate(holdout, moments_of(parts, "test", holdout), data, name="baseline", ks=ks), name
+    if taught := learnt_from_the_judged(champion.bundle, data, parts):
+        why = f"{taught:,} events that the champion learnt from are judged here, or came after: it cannot be held against what did not"
+        return why, champion.title
+    return champion.asked(data, parts, "test", holdout, ks), champion.title
