@@ -12,6 +12,7 @@ from workbench.policy import Facts
 from workbench.promotion import Spec, train_system
 from workbench.promotion.golden import BATCH, LONG, STRANGERS, golden_requests
 from workbench.retrieval import Requests
+from workbench.serving.verify import compared
 
 AS_OF = 10**12
 
@@ -76,3 +77,26 @@ def test_a_system_with_sensitive_features_answers_strangers_too(tmp_path):
     moments = torch.full((2,), int(parts.test.timestamps.max()) + 1)
     listed = system.answer(asked, moments, Facts.of(small, parts.holdout("test")))
     assert np.isfinite(listed.scores.numpy()).all()
+
+
+LIST = np.array([4, 7, 2])
+
+
+@pytest.mark.parametrize(
+    ("scores", "found", "theirs", "holds"),
+    [
+        ([3.0, 2.0, 1.0], [4, 7, 2], [3.0, 2.0, 1.0], True),
+        ([3.0, 2.0, 2.0], [4, 2, 7], [3.0, 2.0, 2.0], True),  # equals, swapped
+        ([3.0, 2.0, 1.0], [4, 7, 9], [3.0, 2.0, 1.0], True),  # as good as the last
+        ([3.0, 2.0, 1.0], [4, 2, 7], [3.0, 2.0, 1.0], False),
+        ([3.0, 2.0, 1.0], [9, 7, 2], [3.0, 2.0, 1.0], False),
+        ([1.0, 1.0, 1.0], [4, 4, 4], [1.0, 1.0, 1.0], False),  # one item, three times
+        ([-1.0, -2.0, -3.0], [4, 7, 2], [-1.0, -2.0, -3.0], True),
+        ([-1.0, -2.0, -3.0], [4, 7, 9], [-1.0, -2.0, -3.0], False),  # a third place is no score that two may have
+        ([3.0, 2.0, 1.0], [4, 7], [3.0, 2.0], False),
+    ],
+)
+def test_what_counts_as_the_same_list(scores, found, theirs, holds):
+    parity = compared([(LIST, np.array(scores))], [(np.array(found), np.array(theirs))])
+    assert parity.holds == holds
+    assert parity.identical == int(found == LIST.tolist())

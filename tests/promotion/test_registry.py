@@ -509,3 +509,30 @@ def test_four_at_once_are_four_versions_one_of_them_champion(of, tmp_path, bundl
     assert [each.tags["replaces"] for each in versions] == ["", "1", "2", "3"]
     check_sound(found, of, 4)
     assert {path.name for path in versions[0].folder.parent.iterdir()} == {"1", "2", "3", "4"}
+
+
+def test_a_bundle_of_another_registry_is_neither_overwritten_nor_taken_for_ones_own(own, of, bundle):
+    """As when MLFLOW_TRACKING_URI is another than before, and numbers begin at 1 again."""
+    own.promote(bundle("a"), *of, {})
+    there = made(bundles_of(*of) / "2", "of another")
+    with pytest.raises(WorkError, match=r"2 is there, and not of ") as refused:
+        own.promote(bundle("b"), *of, {})
+    assert own.uri in str(refused.value)
+    assert (there / "README.md").read_text() == "of another"
+    assert facts(own, of) == {1: (READY, {CHAMPION}), 2: (INTERRUPTED, set())}
+    assert own.promote(bundle("c"), *of, {}).number == 3
+
+
+def test_what_stands_where_a_stopped_version_was_to_be_written_does_not_make_it_ready(own, of, bundle, monkeypatch):
+    own.promote(bundle("a"), *of, {})
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "publish_folder", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            own.promote(bundle("b"), *of, {})
+    made(bundles_of(*of) / "2", "of another")
+    own.promote(bundle("c"), *of, {})
+    assert facts(own, of) == {1: (READY, {PREVIOUS}), 2: (INTERRUPTED, set()), 3: (READY, {CHAMPION})}
+
+
+def stopped(*_):
+    raise KeyboardInterrupt

@@ -66,6 +66,15 @@ def test_a_champion_is_asked_through_its_bundle_and_answers_as_what_it_was_made_
         torch.testing.assert_close(found.values(METRIC), expected.values(METRIC), rtol=0, atol=1e-12)
 
 
+def test_one_that_learnt_from_validation_says_nothing_of_how_much_people_differ_there(data, contest, champion):
+    """It would seem better than it is, and further from the challenger."""
+    parts, entry, baseline = contest
+    both = champion(data.split("user_time", seed=0, refit="train+valid"))
+    assert both.knew(data, parts)
+    assert on_validation(entry, baseline, both, data, parts, KS) is baseline.valid
+    assert not isinstance(on_test(baseline, both, data, parts, KS)[0], str)
+
+
 def test_one_that_learnt_from_what_is_judged_is_no_rival_and_says_why(data, contest, champion):
     later = champion(data.split("leave_last_n", seed=0, refit="train+valid"))
     found, name = on_test(contest[2], later, data, contest[0], KS)

@@ -5,7 +5,7 @@ import csv
 import json
 from datetime import UTC, datetime
 from functools import partial
-from types import SimpleNamespace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ class Fake:
     """Answers everybody with its items in order, without those of the history; who is not "known" gets the fallback, without chances."""
 
     def __init__(self, items=ODD, moments_from=None) -> None:
-        self.item_ids, self.moments_from, self.asked = list(items), moments_from, []
+        self.item_ids, self.moments_from, self.asked, self.folder = list(items), moments_from, [], Path("bundle of nobody")
 
     def encode(self, request):
         if self.moments_from is not None and request.timestamp is not None and request.timestamp < self.moments_from:
@@ -331,14 +331,53 @@ def test_a_failure_while_answering_leaves_the_old_lists_and_no_other_file(tmp_pa
             raise KeyboardInterrupt
         return Fake.answer(bundle, asked, k)
 
+    bundle.answer = answer
     with pytest.raises(KeyboardInterrupt):
-        score_file(SimpleNamespace(encode=bundle.encode, answer=answer, trace=bundle.trace, item_ids=bundle.item_ids), source, target)
+        score_file(bundle, source, target)
     assert calls == [TOGETHER, 1]
     assert target.read_text() == "as it was"
     assert sorted(each.name for each in tmp_path.iterdir()) == ["lists.parquet", "requests.csv"]
 
 
-def test_lists_may_take_the_place_of_their_requests(tmp_path):
+def test_lists_take_the_place_neither_of_their_requests_nor_of_a_file_of_the_bundle(tmp_path):
     path = write_requests(tmp_path / "both.csv", REQUESTS)
-    assert score_file(Fake(), path, path) == (4, 9)
-    assert len(read_lists(path)) == 9
+    before, bundle = path.read_bytes(), Fake()
+    with pytest.raises(RequestError, match="is the input: name another file"):
+        score_file(bundle, path, tmp_path / "." / "both.csv")
+    bundle.folder = tmp_path / "bundle"
+    (bundle.folder / "policy").mkdir(parents=True)
+    for place in ("items.parquet", "policy/lists.csv"):
+        with pytest.raises(RequestError, match="is in the bundle"):
+            score_file(bundle, path, bundle.folder / place)
+    assert path.read_bytes() == before
+    assert [each.name for each in bundle.folder.rglob("*")] == ["policy"]
+
+
+def test_a_history_may_be_longer_than_a_cell_of_pythons_csv(tmp_path, request):
+    request.addfinalizer(partial(csv.field_size_limit, csv.field_size_limit(131_072)))
+    path = write_requests(tmp_path / "long.csv", [{"history": ["x"] * 60_000}])
+    assert [len(each.history) for each in read_requests(path)] == [60_000]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("a.jsonl", '{"user_id": "u"}\n' + "[" * 100_000 + "\n", "a.jsonl, line 2: this is no JSON."),
+        ("a.csv", "history\n" + "[" * 100_000 + "\n", "a.csv, row 1, history: "),
+        ("a.csv", "user_id,user_id\na,b\n", "a.csv, its header: user_id is there twice."),
+    ],
+)
+def test_what_is_too_deep_or_there_twice_is_told_in_a_line(tmp_path, request, name, content, told):
+    request.addfinalizer(partial(csv.field_size_limit, csv.field_size_limit(131_072)))
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(RequestError) as refused:
+        list(read_requests(tmp_path / name))
+    assert str(refused.value).startswith(told)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_moment_that_no_calendar_has_is_told_in_a_line(tmp_path):
+    table = pa.table({"user_id": ["u"], "timestamp": pa.array([2**62], pa.timestamp("us"))})
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(RequestError, match=r"a.parquet cannot be read: "):
+        list(read_requests(tmp_path / "a.parquet"))

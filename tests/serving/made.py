@@ -24,9 +24,9 @@ weight = 0.6
 """
 
 
-def write_log(folder: Path) -> None:
+def write_log(folder: Path, without: str) -> None:
     """People with 20 events each out of 64 items, the first ones and those of a taste the likelier, two at each moment; nobody has the
-    last item."""
+    last item. without: an item that is left out everywhere."""
     rng = np.random.default_rng(7)
     lines = ["user_id,item_id,rating,timestamp"]
     for user in range(N_USERS):
@@ -34,21 +34,23 @@ def write_log(folder: Path) -> None:
         weights = (1 + 9 * own) / np.arange(1, N_ITEMS)
         for place, item in enumerate(rng.choice(N_ITEMS - 1, EACH, replace=False, p=weights / weights.sum())):
             lines.append(f"u{user:02d},i{item:02d},{1 + (user + item) % 5},{10_000 + 400 * user + 50 * (place // 2)}")
+    lines = [line for line in lines if f",{without}," not in line]
     (folder / "log.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     told = [f"i{item:02d},{GENRES[item % 4]}{'|war' if item % 8 == 1 else ''},{1950 + item if item % 5 else ''}" for item in range(N_ITEMS)]
+    told = [line for line in told if not line.startswith(f"{without},")]
     people = [f"u{user:02d},{'abc'[user % 3]}" for user in range(N_USERS)]
     (folder / "users.csv").write_text("\n".join(["user_id,town", *people]) + "\n", encoding="utf-8")
     (folder / "items.csv").write_text("\n".join(["item_id,genre,year", *told]) + "\n", encoding="utf-8")
 
 
-def made_data(root: Path) -> "Dataset":
+def made_data(root: Path, without: str = "nothing") -> "Dataset":
     from workbench.data import load_dataset
     from workbench.data.add import add
     from workbench.data.request import Request
 
     for name in ("datasets", "notebooks"):
         (root / name).mkdir()
-    write_log(root)
+    write_log(root, without)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WORKBENCH_HOME", str(root))
         columns = {"user_id": "user_id", "item_id": "item_id", "value": "rating", "timestamp": "timestamp"}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.serving.made import made_data
 from workbench.data import UserBatch
 from workbench.data.interactions import offsets_of
 from workbench.errors import RequestError, WorkError
@@ -399,3 +400,32 @@ def test_no_file_of_a_bundle_names_this_machine(ranked):
         if path.is_file():
             content = path.read_bytes()
             assert not any(each in content for each in (b"site-packages", str(ranked.folder.parent).encode())), path.name
+
+
+def test_a_list_of_none_or_fewer_is_not_asked_for(ranked):
+    for k in (0, -1):
+        with pytest.raises(RequestError, match=f"k = {k} should be at least 1"):
+            ranked.bundle.recommend(Request(), k)
+
+
+@pytest.mark.parametrize(("table", "name"), [("lists", "served_by"), ("made", "as_of"), ("retriever", "depth")])
+def test_a_manifest_that_lacks_what_is_read_later_is_told_when_it_is_opened(table, name, copied):
+    told = read_manifest(copied)
+    del told[table][name]
+    (copied / MANIFEST).write_text(json.dumps(told), encoding="utf-8")
+    with pytest.raises(WorkError, match=rf"it has no {table}\.{name}\.$"):
+        Bundle.open(copied)
+
+
+def test_an_item_that_the_data_lost_is_not_on_offer_and_lists_stay_full(ranked, tmp_path):
+    """The champion of an older snapshot, asked about one that lacks the item it likes best, whose features nobody can tell any more."""
+    from workbench.promotion import replay
+
+    before = replay(ranked.bundle, ranked.data, ranked.parts)
+    best = ranked.data.item_ids[int(before.items.flatten().mode().values)]
+    data = made_data(tmp_path, without=best)
+    assert best not in data.item_ids
+    parts = data.split("default", seed=0)
+    after = replay(ranked.bundle, data, parts)
+    assert after.items.shape == (len(parts.holdout("test").users), ranked.bundle.k)
+    assert (after.items >= 0).sum() >= 0.99 * (before.items >= 0).double().mean() * after.items.numel(), "lists are as long as they were"

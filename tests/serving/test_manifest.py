@@ -9,7 +9,7 @@ import pytest
 from workbench.errors import RequestError, WorkError
 from workbench.files import sha256_of
 from workbench.serving import Bundle
-from workbench.serving.manifest import MANIFEST, SCHEMA, SUFFIXES, check_files, inside, read_manifest
+from workbench.serving.manifest import MANIFEST, SCHEMA, SUFFIXES, TABLES, check_files, inside, read_manifest
 
 FILES = (
     "retriever.onnx",
@@ -20,7 +20,7 @@ FILES = (
     "policy/policy.toml",
     "features/stream_0.parquet",
 )
-FACTS = {"name": "made/home", "surface": "home", "items": 3, "lists": {}, "retriever": {}, "made": {}}
+FACTS = {"name": "made/home", "surface": "home", "items": 3, **{table: dict.fromkeys(names, 1) for table, names in TABLES.items()}}
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from onnx import AttributeProto, ModelProto, TensorProto, checker, helper
 
 from workbench.errors import WorkError
 from workbench.serving.manifest import read_onnx
-from workbench.serving.onnx_files import external_tensors
+from workbench.serving.onnx_files import _fields, external_tensors
 
 
 def tensor(name="w", elsewhere=False):
@@ -232,3 +232,15 @@ def test_every_kind_of_attribute_that_holds_tensors_is_known():
     """A newer ONNX that has another is noticed here."""
     holding = {field.name for field in AttributeProto.DESCRIPTOR.fields if field.message_type is not None}
     assert holding == {"t", "g", "tp", "sparse_tensor", "tensors", "graphs", "sparse_tensors", "type_protos"}
+
+
+def test_a_field_whose_number_others_read_as_another_is_refused():
+    """Other readers take the lower 32 bits of a field's key: this one is where weights are, to them alone."""
+    told = tensor("w", elsewhere=True).SerializeToString()
+    key = bytes([(13 << 3) | 2])
+    assert told.count(key) == 1
+    hidden = told.replace(key, bytes([(13 << 3) | 2 | 128, 128, 128, 128, 16]))
+    made = model(graph(initializers=[tensor("w", elsewhere=True)])).SerializeToString()
+    assert external_tensors(made) == ["w"]
+    with pytest.raises(WorkError, match="is no ONNX"):
+        list(_fields(memoryview(hidden)))

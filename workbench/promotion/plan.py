@@ -21,6 +21,8 @@ LEVEL = 0.95
 Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
 SIMULATED = 2000
 """Promotions."""
+BLOCK = 50
+"""Of them at once: each holds a number for everybody of validation."""
 SHIFTS = {"equal": 0.0, "2 % better": 0.02, "2 % worse": -0.02}
 """True differences, as a share of the rival's mean."""
 
@@ -159,10 +161,15 @@ def characteristics(planned: Sequence[Planned], n: int, seed: int = 0) -> list[C
     columns = torch.stack([gate.gaps for gate in planned], dim=1)
     there = ~columns.isnan()
     centred = torch.where(there, columns - columns.nanmean(0), 0.0)
-    counts = torch.from_numpy(np.random.default_rng(seed).multinomial(n, np.full(len(columns), 1 / len(columns)), SIMULATED)).double()
-    sizes = (counts @ there.double()).clamp(min=1)
-    means = counts @ centred / sizes
-    errors = ((counts @ centred.square() / sizes - means.square()).clamp(min=0) / sizes).sqrt()
+    draw, alike = np.random.default_rng(seed), np.full(len(columns), 1 / len(columns))
+    sums = []
+    for _ in range(0, SIMULATED, BLOCK):
+        counts = torch.from_numpy(draw.multinomial(n, alike, BLOCK)).double()
+        sums.append(torch.stack([counts @ there.double(), counts @ centred, counts @ centred.square()]))
+    sizes, totals, squares = torch.cat(sums, dim=1)
+    sizes = sizes.clamp(min=1)
+    means = totals / sizes
+    errors = ((squares / sizes - means.square()).clamp(min=0) / sizes).sqrt()
     found = []
     for truth, share in SHIFTS.items():
         shift = torch.tensor([share * abs(gate.rival) for gate in planned], dtype=torch.float64)

@@ -43,8 +43,8 @@ class Replayed:
 
 
 def replay(bundle: Bundle, data: Dataset, parts: Split, part: str = "test", holdout: Holdout | None = None) -> Replayed:
-    """The bundle may be of another snapshot: people and items it does not know are strangers, and not there. holdout: who of the part asks;
-    None: everybody."""
+    """The bundle may be of another snapshot: people and items it does not know are strangers, and not there; items that are gone are not on
+    offer. holdout: who of the part asks; None: everybody."""
     holdout = holdout or parts.holdout(part)
     with tempfile.TemporaryDirectory() as folder:
         ready = _with_all_moments(bundle, data, Path(folder) / "features")
@@ -61,25 +61,24 @@ def replay(bundle: Bundle, data: Dataset, parts: Split, part: str = "test", hold
         *torch.full((2, len(asked), bundle.k), torch.nan, dtype=torch.float64),
     )
     for row, answer in enumerate(answers):
-        codes = own[answer.items]
-        there = codes >= 0  # the catalogue may have lost some
-        n = int(there.sum())
-        items[row, :n] = torch.from_numpy(codes[there])
-        scores[row, :n] = torch.from_numpy(answer.scores[there])
+        n = len(answer.items)
+        items[row, :n] = torch.from_numpy(own[answer.items])
+        scores[row, :n] = torch.from_numpy(answer.scores)
         if answer.chances is not None:
-            chances[row, :n] = torch.from_numpy(answer.chances[there])
+            chances[row, :n] = torch.from_numpy(answer.chances)
     served = torch.tensor([not answer.fallback for answer in answers])
     return Replayed(items, scores, served, chances, torch.tensor(seconds, dtype=torch.float64))
 
 
 def requests_of(bundle: Bundle, data: Dataset, holdout: Holdout, moments: Tensor) -> list[Asked]:
-    """Of the holdout's people, in its order, in the bundle's codes."""
+    """Of the holdout's people, in its order, in the bundle's codes. What the data set no longer has counts as seen: it may not be shown."""
     people, items = _codes(data.user_ids, bundle.user_ids), _codes(data.item_ids, bundle.item_ids)
     history, seen = _taken(holdout.history, items), _taken(holdout.seen, items) if holdout.seen is not None else None
+    gone = np.flatnonzero(_codes(bundle.item_ids, data.item_ids) < 0)
     found = []
     for user, moment in zip(holdout.users.tolist(), moments.tolist(), strict=True):
         known, liked = history(user)
-        hidden = seen(user)[0] if seen else known[:0]
+        hidden = np.append(seen(user)[0], gone) if seen else gone
         found.append(Asked(user=int(people[user]), history=known, seen=hidden, liked=liked, moment=moment))
     return found
 

@@ -31,6 +31,15 @@ class Champion:
     def title(self) -> str:
         return f"the champion, version {self.version.number} ({self.bundle.manifest['made']['system']})"
 
+    def knew(self, data: Dataset, parts: Split) -> bool:
+        """Whether its models may have learnt events of validation. A bundle does not tell those from events that it was chosen by, except
+        that on its own split it learnt from training alone where its run said so."""
+        made = self.bundle.manifest["made"]
+        trained_alone = {**parts.parameters, "rule": parts.rule.text, "refit": "train"}
+        if made["snapshot"] == data.snapshot.id and made["split"] == trained_alone:
+            return False
+        return learnt_from_the_judged(self.bundle, data, parts, "valid") > 0
+
     def asked(self, data: Dataset, parts: Split, part: str, holdout: Holdout, ks: Sequence[int]) -> Evaluation:
         """What the people of the holdout ask in that part, each at their own moment."""
         found = replay(self.bundle, data, parts, part, holdout)
@@ -45,9 +54,11 @@ def champion_of(dataset: str, surface: str) -> Champion | None:
 
 
 def on_validation(entry: Entry, baseline: Entry, champion: Champion | None, data: Dataset, parts: Split, ks: Sequence[int]) -> Evaluation:
-    """By which it is planned what test can show. A champion may have learnt from these people's events, and look better than it is: what is
-    taken from it is how much people differ."""
-    return champion.asked(data, parts, "valid", entry.trained.valid, ks) if champion else baseline.valid
+    """By which it is planned what test can show: the champion, or the baseline where there is none and where the champion learnt from what
+    validation asks for."""
+    if champion is None or champion.knew(data, parts):
+        return baseline.valid
+    return champion.asked(data, parts, "valid", entry.trained.valid, ks)
 
 
 def on_test(baseline: Entry, champion: Champion | None, data: Dataset, parts: Split, ks: Sequence[int]) -> tuple[Evaluation | str, str]:

@@ -10,7 +10,7 @@ from workbench.evaluation import Evaluation, compare_slices, label, split_name
 from workbench.evaluation.exposure import SET_METRICS, Exposure
 from workbench.evaluation.ranking import NOTHING
 from workbench.policy.pool import fresh
-from workbench.promotion import Characteristic, Contest, Decision, Entry, Gates, Planned, Smaller
+from workbench.promotion import Champion, Characteristic, Contest, Decision, Entry, Gates, Planned, Smaller
 from workbench.promotion.decide import TOLD
 from workbench.promotion.gates import MEASURES
 from workbench.promotion.plan import SIMULATED
@@ -19,8 +19,8 @@ from workbench.reporting.suppression import Shown
 from workbench.reporting.verdict import Guardrail, Headline, Verdict
 
 
-def contestants_table(entry: Entry, baseline: Entry, rival: Evaluation, metric: str) -> Table:
-    """The challenger, the strongest baseline and, where there is one, the champion on validation."""
+def contestants_table(entry: Entry, baseline: Entry, champion: Champion | None, rival: Evaluation, metric: str) -> Table:
+    """The challenger, the strongest baseline and, where there is one that did not learn from it, the champion on validation."""
     found = {"challenger": entry.valid, "baseline": baseline.valid} | ({} if rival is baseline.valid else {"champion": rival})
     rows = [
         {"": what, "system": each.title, label(metric): each.interval(metric).text(), "people": len(each.users)}
@@ -28,8 +28,9 @@ def contestants_table(entry: Entry, baseline: Entry, rival: Evaluation, metric: 
     ]
     caption = "Validation part; the test part was not looked at. The baseline is the strongest of those named"
     if "champion" in found:
-        return Table(pd.DataFrame(rows), f"{caption}; the champion, who is the rival, may have learnt from these people's events.")
-    return Table(pd.DataFrame(rows), f"{caption}, and the rival: there is no champion yet.")
+        return Table(pd.DataFrame(rows), f"{caption}; the rival on test is the champion.")
+    why = "The rival on test is the champion, who learnt from these people's events, so it is left out here."
+    return Table(pd.DataFrame(rows), f"{caption}. {why}" if champion else f"{caption}, and the rival: there is no champion yet.")
 
 
 def gates_table(gates: Gates, planned: Sequence[Planned]) -> Table:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from workbench.errors import RequestError, WorkError
 from workbench.serving.features import State
-from workbench.serving.manifest import check_files, inside, read_manifest, read_onnx
+from workbench.serving.manifest import check_files, check_tables, inside, read_manifest, read_onnx
 from workbench.serving.policy import Policy, Pool
 from workbench.serving.rank import Ranker
 from workbench.serving.requests import NOTHING, Answer, Asked, Codes, Request
@@ -82,6 +82,7 @@ class Bundle:
         folder = Path(folder)
         told = read_manifest(folder)
         check_files(folder, told)
+        check_tables(folder, told)
         try:
             return cls(folder, told)
         except (RequestError, WorkError):
@@ -111,7 +112,9 @@ class Bundle:
         return NOTHING if self.repeats else history
 
     def answer(self, asked: Sequence[Asked], k: int | None = None) -> list[Answer]:
-        """Lists of at most `k`; None: as long as was promoted."""
+        """Lists of at most `k`, and of no more than the candidates; None: as long as was promoted. Raises RequestError for k below 1."""
+        if k is not None and k < 1:
+            raise RequestError(f"k = {k} should be at least 1.")
         found = []
         for start in range(0, len(asked), TOGETHER):
             some = asked[start : start + TOGETHER]

@@ -13,6 +13,8 @@ SCHEMA = 1
 """Of the manifest; a bundle of a newer one is refused, an older one is read."""
 SUFFIXES = {".onnx", ".json", ".toml", ".parquet", ".faiss", ".md"}
 """What a bundle may hold. Nothing that runs code when it is read."""
+TABLES = {"lists": ("k", "repeats", "fallback", "served_by"), "made": ("as_of", "system"), "retriever": ("file", "sources", "depth")}
+"""What of the manifest is read when a bundle is open."""
 FACTS = ("schema", "name", "surface", "sha256", "items", "lists", "retriever", "made")
 
 
@@ -22,7 +24,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         told = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RequestError(f"{folder} holds no bundle: it has no {MANIFEST}.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WorkError(f"{folder / MANIFEST} cannot be read: {' '.join(str(error).split())}.") from None
     if not isinstance(told, dict) or type(told.get("schema")) is not int:
         raise WorkError(f"{folder / MANIFEST} is no manifest of a bundle: it has no schema.")
@@ -33,6 +35,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not isinstance(told["sha256"], dict):
         raise WorkError(f"{folder / MANIFEST} is no manifest of a bundle: its sha256 is no table of hashes.")
     return told
+
+
+def check_tables(folder: Path, told: dict[str, Any]) -> None:
+    """What a bundle reads of its manifest while it answers is there. Raises WorkError."""
+    for name, needed in TABLES.items():
+        if not isinstance(told[name], dict):
+            raise WorkError(f"{folder / MANIFEST} is no manifest of a bundle: its {name} is no table.")
+        if lacking := [each for each in needed if each not in told[name]]:
+            raise WorkError(f"{folder / MANIFEST} is no manifest of a bundle: it has no {name}.{lacking[0]}.")
 
 
 def check_files(folder: Path, told: dict[str, Any]) -> None:

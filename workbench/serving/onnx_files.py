@@ -14,6 +14,7 @@ PARTS: dict[str, dict[int, str]] = {
     "sparse": {1: "tensor", 2: "tensor"},
 }
 """By kind of message: the fields that hold messages of interest (onnx.proto)."""
+LOWER = 2**32 - 1
 NAME, ELSEWHERE, LOCATION = 8, 13, 14
 """Fields of a tensor: its name, where its data are, and whether they are elsewhere at all."""
 
@@ -32,7 +33,8 @@ def _of(message: memoryview, kind: str, depth: int) -> Iterator[str]:
         raise WorkError(f"a graph of the bundle is no ONNX: its messages are more than {DEEPEST} deep.")
     if kind == "tensor":
         fields = list(_fields(message))
-        if any(number == ELSEWHERE or (number == LOCATION and value == 1) for number, value in fields):
+        places = {value & LOWER for number, value in fields if number == LOCATION and isinstance(value, int)}
+        if 1 in places or any(number == ELSEWHERE for number, _ in fields):
             yield next(
                 (bytes(value).decode(errors="replace") for number, value in fields if number == NAME and not isinstance(value, int)), ""
             )
@@ -49,6 +51,8 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     try:
         while place < len(message):
             key, place = _varint(message, place)
+            if key > LOWER:  # others read the lower bits alone: another field than this one
+                raise IndexError
             match key & 7:
                 case 0:
                     value, place = _varint(message, place)

@@ -128,7 +128,7 @@ class Policy:
             case "mmr":
                 return _fill(pool, lambda each: _Marginal(each, self.columns["vectors"], step["weight"]))
             case "dpp":
-                return _fill(pool, lambda each: _Volume(each, self.columns["vectors"] * step["likeness"] ** 0.5, step["weight"]))
+                return _fill(pool, lambda each: _Volume(each, self.columns["vectors"], step["likeness"], step["weight"]))
         shares = self.columns[f"shares_{number}"]
         return _fill(pool, lambda each: _Calibration(each, shares, shares[liked].sum(0), step))
 
@@ -214,9 +214,9 @@ class _Marginal:
 class _Volume:
     """Greedy search for the most probable set of a determinantal point process."""
 
-    def __init__(self, pool: Pool, vectors: Floats, weight: float) -> None:
+    def __init__(self, pool: Pool, vectors: Floats, likeness: float, weight: float) -> None:
         m = len(pool.items)
-        self.relevance, self.weight, self.vectors = weight * pool.relevance, weight, vectors[pool.items]
+        self.relevance, self.weight, self.vectors = weight * pool.relevance, weight, vectors[pool.items] * likeness**0.5
         self.factors, self.left, self.taken = np.zeros((m, min(pool.k, m))), np.ones(m), 0
 
     def values(self) -> Floats:

@@ -53,6 +53,14 @@ class Version:
         told = [self.state, self.tags.get("system", ""), f"run {self.tags.get('run', '')}", self.tags.get("snapshot", "")]
         return f"version {self.number}{marks}  {'  '.join(told)}"
 
+    @property
+    def whole(self) -> bool:
+        """Whether its bundle's manifest is there, and the one that was registered."""
+        try:
+            return sha256_of(self.folder / MANIFEST) == self.tags.get("manifest_sha256", "")
+        except OSError:
+            return False
+
     def open(self) -> Bundle:
         """Its bundle. Raises WorkError, with both hashes, where the manifest is not the one that was registered, and as `Bundle.open`
         does."""
@@ -140,7 +148,8 @@ class Registry:
         """The bundle, copied, as the new champion; the old one is `previous`.
 
         replaces: the version that the challenger was held against, None for no champion; "any" asks nothing. lookup: what to say to run
-        again where it is no longer so. Raises RequestError where another was promoted in the meantime.
+        again where it is no longer so. Raises RequestError where another was promoted in the meantime, WorkError where a bundle of another
+        registry stands in the new one's place.
         """
         name, folder = _name(dataset, surface), bundles_of(dataset, surface)
         with self.locked():
@@ -152,6 +161,11 @@ class Registry:
             told = {**tags, "state": WRITING, "manifest_sha256": sha256_of(bundle / MANIFEST), "replaces": str(number or "")}
             made = self.client.create_model_version(name, source=str(folder), tags={key: _short(text) for key, text in told.items()})
             version = int(made.version)
+            if (folder / str(version)).exists():
+                self.client.set_model_version_tag(name, str(version), "state", INTERRUPTED)
+                raise WorkError(
+                    f"{folder / str(version)} is there, and not of {self.uri}: move it away, or name the registry that it is of."
+                )
             folder.mkdir(parents=True, exist_ok=True)
             for left in folder.glob(".*.partial"):  # of promotions that were killed
                 shutil.rmtree(left, ignore_errors=True)
@@ -257,8 +271,7 @@ class Registry:
         versions = self.versions(dataset, surface)
         for each in versions:
             if each.state == WRITING:
-                whole = (each.folder / MANIFEST).is_file()
-                self.client.set_model_version_tag(name, str(each.number), "state", READY if whole else INTERRUPTED)
+                self.client.set_model_version_tag(name, str(each.number), "state", READY if each.whole else INTERRUPTED)
         for each in versions:
             if CHAMPION in each.aliases:
                 if each.state == WITHDRAWN:  # stopped before another was crowned

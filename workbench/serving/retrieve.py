@@ -12,10 +12,10 @@ from workbench.serving.requests import Asked
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
-CELLS = 2**26
-"""Scores that a graph works on at once, at most: bounds memory."""
-EVENTS = 2**15
-"""Of histories, with what pads them: a graph may hold some thousand numbers for each."""
+CELLS = 2**20
+"""Scores that a graph works on at once, at most: it may hold as many numbers for each as there are neighbours."""
+EVENTS = 2**13
+"""Of histories, with what pads them: it may hold some thousand numbers for each."""
 DAMPING = 60.0
 """Of reciprocal rank fusion, as `workbench.retrieval.blend` has it: part of what a bundle of this schema means."""
 

@@ -32,6 +32,8 @@ SCHEMA = pa.schema(
     ]
 )
 TOGETHER = 1024
+LONGEST = 2**31 - 1
+"""Characters of a cell of a CSV file: what `csv` can count."""
 LATEST = 2**61
 """Microseconds either side of 1970 that anything here reckons with."""
 
@@ -50,6 +52,10 @@ def score_file(bundle: Bundle, source: Path, target: Path, *, k: int | None = No
         raise RequestError(f"-k {k} should be at least 1.")
     if not target.absolute().parent.is_dir():
         raise RequestError(f"--output {target}: there is no folder {target.absolute().parent}.")
+    if target.resolve() == source.resolve():
+        raise RequestError(f"--output {target} is the input: name another file.")
+    if bundle.folder.resolve() in target.resolve().parents:
+        raise RequestError(f"--output {target} is in the bundle, which is as it was promoted: name a file elsewhere.")
     requests = list(read_requests(source))
     schema = SCHEMA.append(pa.field("trace", pa.string())) if trace else SCHEMA
     n = 0
@@ -65,7 +71,7 @@ def read_requests(source: Path) -> Iterator[Request]:
     """Raises RequestError, naming the row, counted from 1 without a header."""
     try:
         rows = _read(source)
-    except (OSError, pa.ArrowException, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError, csv.Error) as error:
         raise RequestError(f"--input {source} cannot be read: {' '.join(str(error).split())}.") from None
     for number, row in enumerate(rows, start=1):
         where = f"{source.name}, row {number}"
@@ -96,8 +102,11 @@ def _read(source: Path) -> Sequence[Any]:
         return rows
     text = source.read_text(encoding="utf-8-sig")
     if source.suffix == ".csv":
+        csv.field_size_limit(LONGEST)
         read = csv.DictReader(io.StringIO(text, newline=""))
         if read.fieldnames:
+            if twice := [name for name in read.fieldnames if read.fieldnames.count(name) > 1]:
+                raise RequestError(f"{source.name}, its header: {twice[0]} is there twice.")
             _check_columns(read.fieldnames, f"{source.name}, its header")
         return list(read)
     found = []
@@ -105,7 +114,7 @@ def _read(source: Path) -> Sequence[Any]:
         if line.strip():
             try:
                 found.append(json.loads(line))
-            except ValueError:
+            except (ValueError, RecursionError):
                 raise RequestError(f"{source.name}, line {number}: this is no JSON.") from None
     return found
 
@@ -130,7 +139,7 @@ def _history(value: Any, where: str) -> list[str] | None:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise RequestError(f'{where}, history: "{value[:60]}" is no list in JSON, like ["1", "2"].') from None
     if not isinstance(value, list) or not all(isinstance(each, str | int | float) and not isinstance(each, bool) for each in value):
         raise RequestError(f"{where}, history: it should be a list of item ids.")

@@ -63,7 +63,7 @@ def compared(expected: Sequence[tuple[Codes, Floats]], answers: Sequence[tuple[C
         absolute, relative = max(absolute, gap), max(relative, gap / size)
         same += np.array_equal(items, found)
         alike += (
-            len(items) == len(found)
+            len(items) == len(found) == len(set(found.tolist()))
             and bool((np.abs(np.sort(scores) - np.sort(theirs)) <= RELATIVE * size).all())
             and _ties(items, scores, found, size)
         )
@@ -71,7 +71,10 @@ def compared(expected: Sequence[tuple[Codes, Floats]], answers: Sequence[tuple[C
 
 
 def _ties(items: Codes, scores: Floats, found: Codes, size: float) -> bool:
-    """Whether every item stands where its own score would put it; one that is not in the list expected may stand for its last."""
+    """Whether every item stands where its own score would put it; one that is not in the list expected may stand for its last, unless
+    scores are places, which no two items have alike."""
+    if len(scores) and np.array_equal(scores, -np.arange(1.0, len(scores) + 1)):
+        return np.array_equal(items, found)
     place = {int(item): number for number, item in enumerate(items)}
     last = scores[-1] if len(scores) else 0.0
     own = np.array([scores[place[int(item)]] if int(item) in place else last for item in found])

@@ -31,7 +31,8 @@ def last_of(history: Tensor, lengths: Tensor, most: int, padding: int) -> tuple[
 
 
 class Bag(nn.Module):
-    """Weighted sums of a table's rows. One request reads the rows of its items alone; many at once are one product."""
+    """Weighted sums of a table's rows. Few items read their rows alone, so that never more is held than the table has; many are one
+    product."""
 
     table: Tensor
 
@@ -49,4 +50,4 @@ class Bag(nn.Module):
         def many(table: Tensor, places: Tensor, weights: Tensor) -> Tensor:
             return torch.zeros(places.shape[0], table.shape[0]).scatter_add(1, places, weights) @ table.float()
 
-        return cast(Tensor, torch.cond(places.shape[0] == 1, few, many, (self.table, places, weights)))
+        return cast(Tensor, torch.cond(places.shape[0] * places.shape[1] < self.table.shape[0], few, many, (self.table, places, weights)))
