@@ -164,7 +164,7 @@ class Registry:
             if (folder / str(version)).exists():
                 self.client.set_model_version_tag(name, str(version), "state", INTERRUPTED)
                 raise WorkError(
-                    f"{folder / str(version)} is there, and not of {self.uri}: move it away, or name the registry that it is of."
+                    f"{folder / str(version)} is there, and not of {self.uri}: move it away, or name its own registry."
                 )
             folder.mkdir(parents=True, exist_ok=True)
             for left in folder.glob(".*.partial"):  # of promotions that were killed
