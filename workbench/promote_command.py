@@ -43,8 +43,8 @@ def promote(options: argparse.Namespace, given: Mapping[str, str]) -> int:
         if not done.succeeded:
             raise WorkError(f"{PAGE} did not succeed: {done.record['error']}")
         folder, told = done.folder, done.record
-    elif given or (options.surface and options.surface != told["parameters"]["surface"]):
-        raise RequestError(f"{options.run} is decided about as it is: -p and --surface are for other runs.")
+    elif ":" in options.run or given or (options.surface and options.surface != told["parameters"]["surface"]):
+        raise RequestError(f"{options.run} is decided about as it is: a model, -p and --surface are for other runs.")
     version = promote_run(folder, told, allow_dirty=options.allow_dirty)
     print(f"{version.dataset}/{version.surface}: version {version.number} is champion\n{os.path.relpath(version.folder)}")
     return 0

@@ -21,8 +21,10 @@ def score(options: argparse.Namespace) -> int:
     from workbench.serving.score import score_file
 
     bundle = Bundle.open(options.bundle)
-    requests, rows = score_file(bundle, options.input, options.output, k=options.k, trace=options.trace)
-    print(f"{requests:,} requests, {rows:,} rows, served by {bundle.manifest['made']['system']}\n{options.output}")
+    requests, rows, fallback = score_file(bundle, options.input, options.output, k=options.k, trace=options.trace)
+    system, other = bundle.manifest["made"]["system"], bundle.manifest["lists"]["fallback"]
+    served = f"{requests - fallback:,} served by {system}, {fallback:,} by {other}" if fallback else f"served by {system}"
+    print(f"{requests:,} requests, {rows:,} rows, {served}\n{options.output}")
     return 0
 
 

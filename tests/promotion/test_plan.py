@@ -145,6 +145,11 @@ def test_a_small_group_is_refused_by_its_own_number_of_people():
         plan(gates(guardrail=guardrail), GROUPED, everyone(2000), pair(1000, 0.165))
 
 
+def test_slices_that_are_shown_without_a_say_are_known_before_anything_is_judged():
+    with pytest.raises(RequestError, match="gendr"):
+        plan(gates(slices="gendr"), GROUPED, everyone(2000), pair(1000, 0.165))
+
+
 def test_all_gates_without_power_are_named_at_once():
     guardrail = [Guardrail(metric=METRIC, slice="gender", margin=0.01)]
     with pytest.raises(RequestError) as refused:

@@ -456,9 +456,9 @@ def a_run(home, notebook, **told):
 
 def test_a_decided_run_is_not_promoted_otherwise_than_as_it_was_decided(typed, home):
     a_run(home, "07_promotion", parameters={"surface": "home_feed"})
-    for more in ("-p seed=1", "--surface mail"):
-        code, said = typed(f"promote {NAME} {more}")
-        assert (code, said) == (2, f"workbench: {NAME} is decided about as it is: -p and --surface are for other runs.\n")
+    for asked in (f"{NAME} -p seed=1", f"{NAME} --surface mail", f"{NAME}:ease"):
+        told = f"{asked.split()[0]} is decided about as it is: a model, -p and --surface are for other runs."
+        assert typed(f"promote {asked}") == (2, f"workbench: {told}\n")
 
 
 def test_a_run_without_a_decision_is_not_promoted(typed, home):

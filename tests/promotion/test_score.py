@@ -88,7 +88,7 @@ REQUESTS = [
     {"user_id": "known", "history": ["i\n3", "ü 界"], "timestamp": 5},
     {"user_id": 'p "1", the\nfirst'},
     {"history": []},
-    {"user_id": "ü", "history": list(ODD), "timestamp": -1},
+    {"user_id": "ü", "history": [each for each in ODD if each], "timestamp": -1},
 ]
 
 
@@ -97,12 +97,12 @@ REQUESTS = [
 def test_odd_ids_pass_through_every_pair_of_formats(tmp_path, source, target):
     bundle = Fake()
     path = tmp_path / f"lists{target}"
-    assert score_file(bundle, write_requests(tmp_path / f"requests{source}", REQUESTS), path, k=4) == (4, 12)
+    assert score_file(bundle, write_requests(tmp_path / f"requests{source}", REQUESTS), path, k=4)[:2] == (4, 13)
     assert [(each.user_id, each.history, each.timestamp) for each in bundle.asked] == [
         (row.get("user_id"), row.get("history"), row.get("timestamp")) for row in REQUESTS
     ]
     rows = read_lists(path)
-    assert [list(row) for row in rows] == [SCHEMA.names] * 12
+    assert [list(row) for row in rows] == [SCHEMA.names] * 13
     first = [row for row in rows if row["request"] == 1]
     assert [row["item_id"] for row in first] == ["i,1", 'i"2"', " i 5 ", ""]
     assert [row["place"] for row in first] == [1, 2, 3, 4]
@@ -110,14 +110,14 @@ def test_odd_ids_pass_through_every_pair_of_formats(tmp_path, source, target):
     assert {(row["chance"], row["served_by"]) for row in first} == {(0.1, "a, b")}
     assert [row["user_id"] for row in rows if row["request"] == 2] == ['p "1", the\nfirst'] * 4
     assert {(row["request"], row["user_id"], row["chance"]) for row in rows if row["request"] == 3} == {(3, None, None)}
-    assert not [row for row in rows if row["request"] == 4], "nothing is left to show"
+    assert [row["item_id"] for row in rows if row["request"] == 4] == [""], "all else was there before"
     assert sorted(each.name for each in tmp_path.iterdir()) == sorted([f"requests{source}", f"lists{target}"])
 
 
 def test_requests_are_answered_some_at_a_time_and_numbered_through(tmp_path):
     n = TOGETHER + 5
     source = write_requests(tmp_path / "requests.jsonl", [{"user_id": f"u{number}"} for number in range(n)])
-    assert score_file(Fake(), source, tmp_path / "lists.parquet", k=1) == (n, n)
+    assert score_file(Fake(), source, tmp_path / "lists.parquet", k=1)[:2] == (n, n)
     table = pq.read_table(tmp_path / "lists.parquet")
     assert table["request"].to_pylist() == list(range(1, n + 1))
     assert table["user_id"].to_pylist() == [f"u{number}" for number in range(n)]
@@ -128,13 +128,13 @@ def test_requests_are_answered_some_at_a_time_and_numbered_through(tmp_path):
 @pytest.mark.parametrize(("name", "content"), [("a.csv", ""), ("a.csv", "user_id,history\n"), ("a.jsonl", ""), ("a.jsonl", "\n\n")])
 def test_a_file_without_requests_is_a_file_without_lists(tmp_path, target, name, content):
     (tmp_path / name).write_text(content)
-    assert score_file(Fake(), tmp_path / name, tmp_path / f"lists{target}") == (0, 0)
+    assert score_file(Fake(), tmp_path / name, tmp_path / f"lists{target}")[:2] == (0, 0)
     assert read_lists(tmp_path / f"lists{target}") == []
 
 
 def test_a_table_without_rows_is_one_without_lists(tmp_path):
     source = write_requests(tmp_path / "requests.parquet", [])
-    assert score_file(Fake(), source, tmp_path / "lists.csv") == (0, 0)
+    assert score_file(Fake(), source, tmp_path / "lists.csv")[:2] == (0, 0)
     assert (tmp_path / "lists.csv").read_text().strip() == ",".join(SCHEMA.names)
 
 
@@ -149,8 +149,8 @@ def test_the_trace_is_json_in_a_column_of_its_own(tmp_path, target):
 
 def test_without_k_lists_are_as_long_as_was_promoted(tmp_path):
     source = write_requests(tmp_path / "requests.csv", [{"user_id": "known"}])
-    assert score_file(Fake(), source, tmp_path / "lists.csv") == (1, 3)
-    assert score_file(Fake(), source, tmp_path / "lists.csv", k=1000) == (1, len(ODD))
+    assert score_file(Fake(), source, tmp_path / "lists.csv")[:2] == (1, 3)
+    assert score_file(Fake(), source, tmp_path / "lists.csv", k=1000)[:2] == (1, len(ODD))
 
 
 def moment_of(tmp_path, line, suffix=".csv"):
@@ -365,6 +365,9 @@ def test_a_history_may_be_longer_than_a_cell_of_pythons_csv(tmp_path, request):
         ("a.jsonl", '{"user_id": "u"}\n' + "[" * 100_000 + "\n", "a.jsonl, line 2: this is no JSON."),
         ("a.csv", "history\n" + "[" * 100_000 + "\n", "a.csv, row 1, history: "),
         ("a.csv", "user_id,user_id\na,b\n", "a.csv, its header: user_id is there twice."),
+        ("a.jsonl", '{"user_id": "a", "user_id": "b"}\n', "a.jsonl, line 1: user_id is there twice."),
+        ("a.jsonl", '{"history": ["x", ""]}\n', "a.jsonl, row 1, history: place 2 holds no item id."),
+        ("a.jsonl", '{"history": [NaN]}\n', "a.jsonl, row 1, history: place 1 holds no item id."),
     ],
 )
 def test_what_is_too_deep_or_there_twice_is_told_in_a_line(tmp_path, request, name, content, told):
@@ -374,6 +377,24 @@ def test_what_is_too_deep_or_there_twice_is_told_in_a_line(tmp_path, request, na
         list(read_requests(tmp_path / name))
     assert str(refused.value).startswith(told)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(b'user_id,history\n"1,[5]\n2,\n3,\n', "unexpected end of data"), ("user_id\nü\n".encode("latin-1"), "it is no UTF-8")],
+)
+def test_a_quote_that_is_never_closed_and_another_encoding_are_told_with_the_file(tmp_path, content, told):
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(RequestError, match=rf"a.csv cannot be read: .*{told}"):
+        list(read_requests(tmp_path / "a.csv"))
+
+
+def test_lists_go_into_no_folders_place_and_whom_the_fallback_serves_is_counted(tmp_path):
+    path = write_requests(tmp_path / "a.csv", [{"user_id": "known"}, {"user_id": "v"}, {"user_id": "w"}])
+    (tmp_path / "lists.csv").mkdir()
+    with pytest.raises(RequestError, match="is a folder: name a file"):
+        score_file(Fake(), path, tmp_path / "lists.csv")
+    assert score_file(Fake(), path, tmp_path / "lists.parquet") == (3, 9, 2)
 
 
 def test_a_moment_that_no_calendar_has_is_told_in_a_line(tmp_path):

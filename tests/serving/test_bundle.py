@@ -429,3 +429,10 @@ def test_an_item_that_the_data_lost_is_not_on_offer_and_lists_stay_full(ranked, 
     after = replay(ranked.bundle, data, parts)
     assert after.items.shape == (len(parts.holdout("test").users), ranked.bundle.k)
     assert (after.items >= 0).sum() >= 0.99 * (before.items >= 0).double().mean() * after.items.numel(), "lists are as long as they were"
+
+
+def test_golden_requests_that_cannot_be_read_are_told_though_their_hash_is_right(copied):
+    (copied / GOLDEN).write_bytes(b"no table")
+    hashed_again(copied)
+    with pytest.raises(WorkError, match=rf"{GOLDEN} cannot be read"):
+        verify(copied)

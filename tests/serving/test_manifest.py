@@ -105,7 +105,7 @@ def test_a_missing_file_is_named(name, folder):
 def test_a_folder_in_a_files_place_is_no_file(folder):
     (folder / "README.md").unlink()
     (folder / "README.md").mkdir()
-    assert "README.md cannot be read" in refused(folder)
+    assert "README.md is no file" in refused(folder)
 
 
 @pytest.mark.parametrize("name", ["more.parquet", "model.pkl", "policy/more.json", "policy/" + MANIFEST, "new/deep/x.onnx", ".hidden"])
@@ -257,3 +257,15 @@ def test_what_is_no_bundle_although_every_hash_is_right_is_told(folder):
     with pytest.raises(WorkError, match=r"^bundle cannot be read: ") as error:
         Bundle.open(folder)
     assert "\n" not in str(error.value)
+
+
+def test_a_file_in_the_bundles_place_is_no_bundle(tmp_path):
+    (tmp_path / "a.csv").write_text("user_id")
+    with pytest.raises(RequestError, match="holds no bundle"):
+        Bundle.open(tmp_path / "a.csv")
+
+
+def test_a_pipe_in_a_files_place_is_not_read(folder):
+    (folder / "README.md").unlink()
+    os.mkfifo(folder / "README.md")
+    assert "README.md is no file" in refused(folder)

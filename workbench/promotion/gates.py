@@ -122,7 +122,7 @@ def surfaces(dataset: str) -> dict[str, Any]:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RequestError(f"datasets/gates/{path.name} cannot be read: {error}.") from None
     for name in found:
         checked_name("surface", name)

@@ -73,6 +73,7 @@ def plan(gates: Gates, data: Dataset, test: Holdout, pair: tuple[Evaluation, Eva
     pair: two models on validation, whose differences say how much people differ. Raises RequestError, naming the gate, for a slice that is
     not there or that nobody is in, and for a gate that would too rarely pass what it should.
     """
+    named_slices(data, test, gates.slices)  # those that are shown later: a slip of the pen is found before anything is judged
     found = [_planned("primary", gates.primary.metric, None, gates.primary.margin, gates.primary.effect, test, pair, None)]
     valid = pair[0].holdout
     for each in gates.guardrail:

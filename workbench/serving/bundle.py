@@ -55,6 +55,8 @@ class Bundle:
         items, users = (pq.read_table(inside(folder, f"{name}.parquet")) for name in ("items", "users"))
         self.item_ids: list[str] = items["item_id"].to_pylist()
         self.user_ids: list[str] = users["user_id"].to_pylist()
+        if len(self.item_ids) != told["items"]:
+            raise WorkError(f"{folder.name} is damaged: its table has {len(self.item_ids):,} items, its manifest says {told['items']}.")
         self.ties = items["tie"].to_numpy()
         self.codes = {each: code for code, each in enumerate(self.item_ids)}
         self.people = {each: code for code, each in enumerate(self.user_ids)}

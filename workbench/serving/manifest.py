@@ -22,7 +22,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """Raises RequestError where there is no bundle, or one of a newer schema; WorkError where the manifest cannot be read."""
     try:
         told = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise RequestError(f"{folder} holds no bundle: it has no {MANIFEST}.") from None
     except (OSError, ValueError, RecursionError) as error:
         raise WorkError(f"{folder / MANIFEST} cannot be read: {' '.join(str(error).split())}.") from None
@@ -52,6 +52,8 @@ def check_files(folder: Path, told: dict[str, Any]) -> None:
     """
     for name, expected in told["sha256"].items():
         path = inside(folder, name)
+        if path.exists() and not path.is_file():
+            raise WorkError(f"{folder}: {name} is no file, and {MANIFEST} names it.")
         try:
             actual = sha256_of(path)
         except OSError as error:

@@ -99,6 +99,8 @@ class Registry:
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.ERROR)
         os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")  # else it prints each table that it makes
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # of a server that is not there: else it asks for minutes
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
         from mlflow import MlflowClient  # takes seconds
 
         self.uri = tracking_uri()
@@ -163,9 +165,7 @@ class Registry:
             version = int(made.version)
             if (folder / str(version)).exists():
                 self.client.set_model_version_tag(name, str(version), "state", INTERRUPTED)
-                raise WorkError(
-                    f"{folder / str(version)} is there, and not of {self.uri}: move it away, or name its own registry."
-                )
+                raise WorkError(f"{folder / str(version)} is there, and not of {self.uri}: move it away, or name its own registry.")
             folder.mkdir(parents=True, exist_ok=True)
             for left in folder.glob(".*.partial"):  # of promotions that were killed
                 shutil.rmtree(left, ignore_errors=True)

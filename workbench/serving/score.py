@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import os
 import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -38,10 +39,11 @@ LATEST = 2**61
 """Microseconds either side of 1970 that anything here reckons with."""
 
 
-def score_file(bundle: Bundle, source: Path, target: Path, *, k: int | None = None, trace: bool = False) -> tuple[int, int]:
-    """Requests and rows written. The format is that of the file's name: Parquet, CSV or JSON Lines. source: columns user_id, and if wanted
-    history (a list of item ids, in CSV as JSON) and timestamp (microseconds since 1970 UTC, or ISO 8601). target: there whole or not at
-    all.
+def score_file(bundle: Bundle, source: Path, target: Path, *, k: int | None = None, trace: bool = False) -> tuple[int, int, int]:
+    """Requests, rows written, and requests that the fallback served. The format is that of the file's name: Parquet, CSV or JSON Lines.
+
+    source: columns user_id, and if wanted history (a list of item ids, in CSV as JSON) and timestamp (microseconds since 1970 UTC, or
+    ISO 8601). target: there whole or not at all.
 
     Raises RequestError, naming the row, for requests that cannot be read.
     """
@@ -52,26 +54,36 @@ def score_file(bundle: Bundle, source: Path, target: Path, *, k: int | None = No
         raise RequestError(f"-k {k} should be at least 1.")
     if not target.absolute().parent.is_dir():
         raise RequestError(f"--output {target}: there is no folder {target.absolute().parent}.")
+    if target.is_dir():
+        raise RequestError(f"--output {target} is a folder: name a file.")
+    if not os.access(target.absolute().parent, os.W_OK):
+        raise RequestError(f"--output {target}: nothing may be written into {target.absolute().parent}.")
     if target.resolve() == source.resolve():
         raise RequestError(f"--output {target} is the input: name another file.")
     if bundle.folder.resolve() in target.resolve().parents:
         raise RequestError(f"--output {target} is in the bundle, which is as it was promoted: name a file elsewhere.")
     requests = list(read_requests(source))
     schema = SCHEMA.append(pa.field("trace", pa.string())) if trace else SCHEMA
-    n = 0
+    n = fallback = 0
     with whole_file(target) as partial, _writer(partial, target.suffix, schema) as write:
         for start in range(0, len(requests), TOGETHER):
-            rows = list(_rows(bundle, requests[start : start + TOGETHER], start, k, trace))
+            some = requests[start : start + TOGETHER]
+            asked = _asked(bundle, some, start)
+            answers = bundle.answer(asked, k)
+            rows = list(_rows(bundle, some, asked, answers, start, trace))
             write(pa.Table.from_pylist(rows, schema))
             n += len(rows)
-    return len(requests), n
+            fallback += sum(each.fallback for each in answers)
+    return len(requests), n, fallback
 
 
 def read_requests(source: Path) -> Iterator[Request]:
     """Raises RequestError, naming the row, counted from 1 without a header."""
     try:
         rows = _read(source)
-    except (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise RequestError(f"--input {source} cannot be read: it is no UTF-8 ({error.reason}); save it as UTF-8.") from None
+    except (OSError, pa.ArrowException, OverflowError, csv.Error) as error:
         raise RequestError(f"--input {source} cannot be read: {' '.join(str(error).split())}.") from None
     for number, row in enumerate(rows, start=1):
         where = f"{source.name}, row {number}"
@@ -103,7 +115,7 @@ def _read(source: Path) -> Sequence[Any]:
     text = source.read_text(encoding="utf-8-sig")
     if source.suffix == ".csv":
         csv.field_size_limit(LONGEST)
-        read = csv.DictReader(io.StringIO(text, newline=""))
+        read = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         if read.fieldnames:
             if twice := [name for name in read.fieldnames if read.fieldnames.count(name) > 1]:
                 raise RequestError(f"{source.name}, its header: {twice[0]} is there twice.")
@@ -113,9 +125,22 @@ def _read(source: Path) -> Sequence[Any]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
-                found.append(json.loads(line))
-            except (ValueError, RecursionError):
-                raise RequestError(f"{source.name}, line {number}: this is no JSON.") from None
+                found.append(json.loads(line, object_pairs_hook=_once))
+            except (ValueError, RecursionError) as error:
+                told = f"{error} is there twice" if isinstance(error, _TwiceError) else "this is no JSON"
+                raise RequestError(f"{source.name}, line {number}: {told}.") from None
+    return found
+
+
+class _TwiceError(ValueError):
+    """Of a name in an object of JSON."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _TwiceError(next(name for name in names if names.count(name) > 1))
     return found
 
 
@@ -143,7 +168,10 @@ def _history(value: Any, where: str) -> list[str] | None:
             raise RequestError(f'{where}, history: "{value[:60]}" is no list in JSON, like ["1", "2"].') from None
     if not isinstance(value, list) or not all(isinstance(each, str | int | float) and not isinstance(each, bool) for each in value):
         raise RequestError(f"{where}, history: it should be a list of item ids.")
-    return [_id(each, f"{where}, history") or "" for each in value]
+    ids = [_id(each, f"{where}, history") for each in value]
+    if None in ids:
+        raise RequestError(f"{where}, history: place {ids.index(None) + 1} holds no item id.")
+    return [each for each in ids if each is not None]
 
 
 def _moment(value: Any, where: str) -> int | None:
@@ -170,14 +198,19 @@ def _moment(value: Any, where: str) -> int | None:
     return found
 
 
-def _rows(bundle: Bundle, requests: Sequence[Request], start: int, k: int | None, trace: bool) -> Iterator[dict[str, Any]]:
-    asked: list[Asked] = []
+def _asked(bundle: Bundle, requests: Sequence[Request], start: int) -> list[Asked]:
+    found = []
     for number, request in enumerate(requests, start=start + 1):
         try:
-            asked.append(bundle.encode(request))
+            found.append(bundle.encode(request))
         except RequestError as error:
             raise RequestError(f"row {number}: {error}") from None
-    answers: Sequence[Answer] = bundle.answer(asked, k)
+    return found
+
+
+def _rows(
+    bundle: Bundle, requests: Sequence[Request], asked: Sequence[Asked], answers: Sequence[Answer], start: int, trace: bool
+) -> Iterator[dict[str, Any]]:
     for number, (request, each, answer) in enumerate(zip(requests, asked, answers, strict=True), start=start + 1):
         told = {"trace": json.dumps(bundle.trace(each, answer), sort_keys=True)} if trace else {}
         for place, item in enumerate(answer.items):

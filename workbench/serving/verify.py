@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from workbench.errors import WorkError
@@ -90,10 +91,11 @@ def verify_bundle(bundle: Bundle) -> dict[str, Parity]:
     path = inside(bundle.folder, GOLDEN)
     try:
         rows = pq.read_table(path).to_pylist()
-    except OSError as error:
-        raise WorkError(f"{bundle.folder.name}: {GOLDEN} cannot be read: {error}.") from None
-    asked = [bundle.encode(Request(user_id=row["user_id"], history=row["history"], timestamp=row["timestamp"])) for row in rows]
-    expected = [(np.array([bundle.codes[each] for each in row["items"]], np.int64), np.array(row["scores"], np.float64)) for row in rows]
+        asked = [bundle.encode(Request(user_id=row["user_id"], history=row["history"], timestamp=row["timestamp"])) for row in rows]
+        items = [np.array([bundle.codes[each] for each in row["items"]], np.int64) for row in rows]
+        expected = [(codes, np.array(row["scores"], np.float64)) for codes, row in zip(items, rows, strict=True)]
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise WorkError(f"{bundle.folder.name}: {GOLDEN} cannot be read: {type(error).__name__}: {error}.") from None
     alone = [pair(bundle.answer([each])[0]) for each in asked]
     together = [pair(each) for each in bundle.answer(asked)]
     return {"one by one": compared(expected, alone), f"{len(asked)} together": compared(expected, together)}
