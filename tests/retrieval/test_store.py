@@ -299,7 +299,7 @@ def test_killed_writers_never_leave_less_than_a_whole_index(tmp_path):
         finally:
             writers.kill()
     assert writers.returncode == 0
-    assert len(found) > 3
+    assert len(found) > 1, "some were published while others were killed"
     read()
     stored(tmp_path, VECTORS)
     assert len(open_index(tmp_path, vectors=VECTORS).index) == N
