@@ -60,6 +60,7 @@ def test_a_champion_is_asked_through_its_bundle_and_answers_as_what_it_was_made_
     early = on_validation(entry, baseline, holder, data, parts, KS)
     late, name = on_test(baseline, holder, data, parts, KS)
     assert name == holder.title
+    assert (early.model, late.model) == ("champion", "champion")
     for part, found, holdout in (("valid", early, entry.trained.valid), ("test", late, parts.holdout("test"))):
         expected = system.evaluate(holdout, moments_of(parts, part, holdout), data, name="expected", ks=KS)
         assert found.users.tolist() == expected.users.tolist()
