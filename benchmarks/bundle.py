@@ -40,7 +40,7 @@ bundle = Bundle.open(sys.argv[1])
 loaded = time.perf_counter() - start
 bundle.recommend(Request(user_id=bundle.user_ids[0]))
 from benchmarks.report import peak_memory
-print(loaded, time.perf_counter() - start, peak_memory())
+print(loaded, peak_memory())
 """
 COLD_TORCH = """
 import sys, time
@@ -54,7 +54,7 @@ models = [MODELS[path.name][0].load(path) for path in sorted(folder.iterdir()) i
 ranker = Trees.load(folder / "trees") if (folder / "trees").exists() else None
 loaded = time.perf_counter() - start
 from benchmarks.report import peak_memory
-print(loaded, time.perf_counter() - start, peak_memory())
+print(loaded, peak_memory())
 """
 
 
@@ -103,13 +103,13 @@ def _rows(name: str, folder: Path) -> list[Row]:
         Row(work="requests a second", ours=found["per_second"], peer="", peer_value=None, **shown),
         Row(work="CPU seconds, 1,000 requests", ours=found["cpu_per_1000"], peer="", peer_value=None, **shown),
         Row(work="cold load, s", ours=cold["bundle"][0], peer="torch, the same models", peer_value=cold["torch"][0], **shown),
-        Row(work="peak memory after load, MB", ours=cold["bundle"][2], peer="torch, the same models", peer_value=cold["torch"][2], **shown),
+        Row(work="peak memory after load, MB", ours=cold["bundle"][1], peer="torch, the same models", peer_value=cold["torch"][1], **shown),
     ]
 
 
 def _cold(code: str, folder: Path) -> list[float]:
     done = subprocess.run([sys.executable, "-c", code, str(folder)], check=True, capture_output=True, text=True)
-    return [float(each) for each in done.stdout.split()[-3:]]
+    return [float(each) for each in done.stdout.split()[-2:]]
 
 
 def measure(folder: Path) -> dict[str, float]:

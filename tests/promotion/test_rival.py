@@ -29,7 +29,7 @@ def champion(data, tmp_path, monkeypatch):
         system = train_system(make_spec("recent_popularity", k=5), data, parts).late
         write_bundle(tmp_path / "made", system, data, parts, surface="home")
         Registry().promote(tmp_path / "made", "small", "home", {"system": system.title})
-        return champion_of("small", "home")
+        return champion_of(data, "home")
 
     return promoted
 
@@ -44,8 +44,8 @@ def contest(data):
 def test_without_a_champion_it_is_the_baseline_on_both_parts(data, contest, tmp_path, monkeypatch):
     monkeypatch.setenv("WORKBENCH_HOME", str(tmp_path))
     parts, entry, baseline = contest
-    assert champion_of("small", "home") is None
-    assert on_validation(entry, baseline, None, data, parts, KS) is baseline.valid
+    assert champion_of(data, "home") is None
+    assert on_validation(entry, baseline, None, parts, KS) is baseline.valid
     found, name = on_test(baseline, None, data, parts, KS)
     assert found.title == baseline.trained.late.title
     assert name == f"{found.title} (the baseline that validation chose)"
@@ -57,7 +57,7 @@ def test_a_champion_is_asked_through_its_bundle_and_answers_as_what_it_was_made_
     assert holder.version.number == 1
     assert holder.title == "the champion, version 1 (recent_popularity)"
     system = train_system(make_spec("recent_popularity", k=5), data, parts).early
-    early = on_validation(entry, baseline, holder, data, parts, KS)
+    early = on_validation(entry, baseline, holder, parts, KS)
     late, name = on_test(baseline, holder, data, parts, KS)
     assert name == holder.title
     assert (early.model, late.model) == ("champion", "champion")
@@ -71,8 +71,8 @@ def test_one_that_learnt_from_validation_says_nothing_of_how_much_people_differ_
     """It would seem better than it is, and further from the challenger."""
     parts, entry, baseline = contest
     both = champion(data.split("user_time", seed=0, refit="train+valid"))
-    assert both.knew(data, parts)
-    assert on_validation(entry, baseline, both, data, parts, KS) is baseline.valid
+    assert both.knew(parts)
+    assert on_validation(entry, baseline, both, parts, KS) is baseline.valid
     assert not isinstance(on_test(baseline, both, data, parts, KS)[0], str)
 
 
@@ -84,8 +84,8 @@ def test_one_that_learnt_from_what_is_judged_is_no_rival_and_says_why(data, cont
     assert name == later.title
 
 
-def test_a_champion_whose_bundle_was_changed_stops_the_page_before_anything_is_trained(contest, champion):
+def test_a_champion_whose_bundle_was_changed_stops_the_page_before_anything_is_trained(data, contest, champion):
     holder = champion(contest[0])
     (holder.version.folder / "items.parquet").write_bytes(b"other")
     with pytest.raises(WorkError, match=r"items.parquet hashes to "):
-        champion_of("small", "home")
+        champion_of(data, "home")

@@ -45,16 +45,18 @@ class Replayed:
 def replay(bundle: Bundle, data: Dataset, parts: Split, part: str = "test", holdout: Holdout | None = None) -> Replayed:
     """The bundle may be of another snapshot: people and items it does not know are strangers, and not there; items that are gone are not on
     offer. holdout: who of the part asks; None: everybody."""
-    holdout = holdout or parts.holdout(part)
-    with tempfile.TemporaryDirectory() as folder:
-        ready = _with_all_moments(bundle, data, Path(folder) / "features")
-        asked = requests_of(ready, data, holdout, moments_of(parts, part, holdout))
-        answers = ready.answer(asked)
-        seconds = []
-        for each in asked[:: max(1, len(asked) // TIMED)][:TIMED]:
-            start = time.perf_counter()
-            ready.answer([each])
-            seconds.append(time.perf_counter() - start)
+    return replay_ready(with_all_moments(bundle, data), data, parts, part, holdout or parts.holdout(part))
+
+
+def replay_ready(bundle: Bundle, data: Dataset, parts: Split, part: str, holdout: Holdout) -> Replayed:
+    """The same of a bundle that has its features at all moments already."""
+    asked = requests_of(bundle, data, holdout, moments_of(parts, part, holdout))
+    answers = bundle.answer(asked)
+    seconds = []
+    for each in asked[:: max(1, len(asked) // TIMED)][:TIMED]:
+        start = time.perf_counter()
+        bundle.answer([each])
+        seconds.append(time.perf_counter() - start)
     own = _codes(bundle.item_ids, data.item_ids)
     items, scores, chances = (
         torch.full((len(asked), bundle.k), NOTHING),
@@ -101,16 +103,18 @@ def _codes(ids: list[str], known: list[str]) -> Codes:
     return np.array([place.get(each, -1) for each in ids], np.int64)
 
 
-def _with_all_moments(bundle: Bundle, data: Dataset, folder: Path) -> Bundle:
+def with_all_moments(bundle: Bundle, data: Dataset) -> Bundle:
     """With features of any moment of the data set's log, by the bundle's own definitions; itself where it has no ranker."""
     if bundle.moments is None:
         return bundle
     told = bundle.moments.state.told
     definitions = [Feature.model_validate({name: each[name] for name in Feature.model_fields}) for each in told["definitions"]]
     sensitive = {each.of for each in definitions if each.privacy == "sensitive"}
-    write_state(folder, definitions, Tables.of(data), codes=told["codes"], allowed=sensitive)
     users, items = _codes(bundle.user_ids, data.user_ids), _codes(bundle.item_ids, data.item_ids)
-    return bundle.with_moments(Moments(State.read(folder), users, items))
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made) / "features"
+        write_state(folder, definitions, Tables.of(data), codes=told["codes"], allowed=sensitive)
+        return bundle.with_moments(Moments(State.read(folder), users, items))
 
 
 def learnt_from_the_judged(bundle: Bundle, data: Dataset, parts: Split, part: str = "test") -> int:

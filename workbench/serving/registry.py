@@ -57,13 +57,18 @@ class Version:
     def whole(self) -> bool:
         """Whether its bundle's manifest is there, and the one that was registered."""
         try:
-            return sha256_of(self.folder / MANIFEST) == self.tags.get("manifest_sha256", "")
-        except OSError:
+            self._check_manifest()
+        except WorkError:
             return False
+        return True
 
     def open(self) -> Bundle:
         """Its bundle. Raises WorkError, with both hashes, where the manifest is not the one that was registered, and as `Bundle.open`
         does."""
+        self._check_manifest()
+        return Bundle.open(self.folder)
+
+    def _check_manifest(self) -> None:
         try:
             actual = sha256_of(self.folder / MANIFEST)
         except OSError:
@@ -73,7 +78,6 @@ class Version:
                 f"{self.dataset}/{self.surface}, version {self.number}, is damaged: {MANIFEST} hashes to {actual[:12]}…, the registry says "
                 f"{expected[:12]}…."
             )
-        return Bundle.open(self.folder)
 
 
 def bundles_of(dataset: str, surface: str) -> Path:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from workbench.serving.requests import Asked
+from workbench.serving.requests import NOTHING, Asked
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
@@ -114,11 +114,11 @@ class Retriever:
         """At most `depth` items by the sum of 1 / (damping + rank), equals by ties, then what fallbacks have, where the others leave room;
         and a bit for each source that gave them."""
         n, depth, fallbacks = self.n_items, self.told["depth"], self.told["fallbacks"]
-        blended = [(place, lists[place]) for place, name in enumerate(self.names) if name not in fallbacks and len(lists[place])]
-        sizes = [len(found) for _, found in blended]
-        at = self.ties[np.concatenate([found for _, found in blended])] if blended else np.empty(0, np.int64)  # by their order among equals
-        worth = np.concatenate([self.worth[:size] for size in sizes]) if blended else np.empty(0)
-        bits = np.bincount(at, np.repeat([2.0**place for place, _ in blended], sizes), n).astype(np.int64)
+        blended = [place for place, name in enumerate(self.names) if name not in fallbacks]
+        sizes = [len(lists[place]) for place in blended]
+        at = self.ties[np.concatenate([NOTHING, *(lists[place] for place in blended)])]  # by their order among equals
+        worth = np.concatenate([self.worth[:0], *(self.worth[:size] for size in sizes)])
+        bits = np.bincount(at, np.repeat([2.0**place for place in blended], sizes), n).astype(np.int64)
         there = np.flatnonzero(bits)
         scores = np.rint(np.bincount(at, worth, n)[there] * 1e12).astype(np.int64)  # sums in another order are the same to 12 places
         order = np.sort(there - n * scores)[:depth] % n  # one integer: the larger score first, then the order among equals

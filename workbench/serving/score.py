@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -117,31 +118,30 @@ def _read(source: Path) -> Sequence[Any]:
         csv.field_size_limit(LONGEST)
         read = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         if read.fieldnames:
-            if twice := [name for name in read.fieldnames if read.fieldnames.count(name) > 1]:
-                raise RequestError(f"{source.name}, its header: {twice[0]} is there twice.")
+            _check_once(read.fieldnames, f"{source.name}, its header")
             _check_columns(read.fieldnames, f"{source.name}, its header")
         return list(read)
     found = []
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
+            where = f"{source.name}, line {number}"
             try:
-                found.append(json.loads(line, object_pairs_hook=_once))
-            except (ValueError, RecursionError) as error:
-                told = f"{error} is there twice" if isinstance(error, _TwiceError) else "this is no JSON"
-                raise RequestError(f"{source.name}, line {number}: {told}.") from None
+                found.append(json.loads(line, object_pairs_hook=partial(_object, where=where)))
+            except RequestError:
+                raise
+            except (ValueError, RecursionError):
+                raise RequestError(f"{where}: this is no JSON.") from None
     return found
 
 
-class _TwiceError(ValueError):
-    """Of a name in an object of JSON."""
+def _object(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
+    _check_once([name for name, _ in pairs], where)
+    return dict(pairs)
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise _TwiceError(next(name for name in names if names.count(name) > 1))
-    return found
+def _check_once(names: Sequence[str], where: str) -> None:
+    if len(set(names)) < len(names):
+        raise RequestError(f"{where}: {next(name for name in names if names.count(name) > 1)} is there twice.")
 
 
 def _id(value: Any, where: str) -> str | None:
